@@ -1,1 +1,8 @@
-//! (see the module list in ARCHITECTURE.md)
+//! HTTP caching as pure functions (RFC 9110, 9111, 9211, 5861): no sockets, no clocks, no state.
+
+pub mod cache_control;
+pub mod cache_status;
+pub mod conditional;
+pub mod encoding;
+pub mod fields;
+pub mod query;

@@ -1,0 +1,90 @@
+//! Fields that belong to one connection and must not be forwarded or stored (RFC 9110 §7.6.1).
+
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue};
+
+/// Fields that describe the connection or the message framing, not the content.
+const CONNECTION_SPECIFIC: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+];
+
+/// Removes the connection-specific fields and those that `Connection` names.
+pub fn remove_connection_specific(headers: &mut HeaderMap) {
+    if let Some(first) = headers.get(header::CONNECTION) {
+        // The common values name only `keep-alive` and `close`, which are in the fixed list.
+        let simple = |v: &HeaderValue| {
+            v.as_bytes().eq_ignore_ascii_case(b"keep-alive") || v.as_bytes().eq_ignore_ascii_case(b"close")
+        };
+        if !simple(first) || headers.get_all(header::CONNECTION).iter().count() > 1 {
+            let named: Vec<HeaderName> = headers
+                .get_all(header::CONNECTION)
+                .iter()
+                .filter_map(|line| line.to_str().ok())
+                .flat_map(|line| line.split(','))
+                .filter_map(|name| name.trim().parse().ok())
+                .collect();
+            for name in named {
+                headers.remove(name);
+            }
+        }
+    }
+    for name in &CONNECTION_SPECIFIC {
+        headers.remove(name);
+    }
+}
+
+/// Whether a field may be kept with a stored answer: connection-specific fields and the length are
+/// not (the length follows from the body), nor are `Set-Cookie` and `Age`, which speak of one
+/// moment.
+pub fn is_storable(name: &HeaderName) -> bool {
+    !CONNECTION_SPECIFIC.contains(name)
+        && *name != header::CONTENT_LENGTH
+        && *name != header::SET_COOKIE
+        && *name != header::AGE
+}
+
+/// Whether the request asks to switch protocols (RFC 9110 §7.8).
+pub fn asks_upgrade(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::UPGRADE)
+        && headers.get_all(header::CONNECTION).iter().any(|line| {
+            line.to_str()
+                .is_ok_and(|line| line.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_and_what_it_names_go() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Hop"),
+            ("x-hop", "1"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("accept", "*/*"),
+        ] {
+            headers.append(name.parse::<HeaderName>().expect("valid"), value.parse().expect("valid"));
+        }
+        remove_connection_specific(&mut headers);
+        assert_eq!(headers.keys().map(|k| k.as_str()).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn upgrade_needs_both_fields() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        assert!(!asks_upgrade(&headers));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
+        assert!(asks_upgrade(&headers));
+    }
+}
