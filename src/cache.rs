@@ -1,1 +1,11 @@
-//! (see the module list in ARCHITECTURE.md)
+//! The cache itself: keys, entries, the logical clock of groups, flights, the store in memory, and
+//! which credentials the API has accepted. No sockets, no requests: everything here is decided from
+//! values, so that it can be tested without a network.
+
+pub mod acceptance;
+pub mod entry;
+pub mod flight;
+pub mod groups;
+pub mod key;
+pub mod memory;
+//pub mod storable;

@@ -1,0 +1,297 @@
+//! A stored response.
+//!
+//! Target, fields and body stand in one block of memory, so that an entry costs few allocations and
+//! a hit copies nothing: the body and the field values that go out are slices of the block.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::groups::{GroupId, Sequence};
+use crate::clock::Timestamp;
+use crate::semantics::fields;
+
+/// Field names that are stored as one byte.
+static KNOWN: [HeaderName; 16] = [
+    header::CONTENT_TYPE,
+    header::DATE,
+    header::SERVER,
+    header::CACHE_CONTROL,
+    header::PRAGMA,
+    header::EXPIRES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::VARY,
+    header::CONTENT_ENCODING,
+    header::CONTENT_LANGUAGE,
+    header::CONTENT_DISPOSITION,
+    header::LINK,
+    header::ALLOW,
+    header::STRICT_TRANSPORT_SECURITY,
+    header::X_CONTENT_TYPE_OPTIONS,
+];
+
+/// Stands in place of a known name's number before a name in full.
+const SPELLED: u8 = 0xff;
+
+/// Status, reason and fields of a response, as they are stored and shared.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// The status code, registered or not.
+    pub status: StatusCode,
+    /// The reason phrase, where it is not the status code's usual one.
+    pub reason: Option<Bytes>,
+    /// The end-to-end fields.
+    pub fields: HeaderMap,
+}
+
+/// For how long an entry may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// The freshness lifetime (RFC 9111 §4.2).
+    pub fresh: Duration,
+    /// How long past it while a refresh runs (RFC 5861 §3).
+    pub stale_while_revalidate: Duration,
+    /// How long past it when the upstream fails (RFC 5861 §4).
+    pub stale_if_error: Duration,
+}
+
+/// What is known of an entry besides the response.
+#[derive(Clone, Debug)]
+pub struct Provenance {
+    /// The target as the client wrote it: path and query.
+    pub target: String,
+    /// The name of the rule that keeps it.
+    pub rule: Arc<str>,
+    /// Which upstream answered.
+    pub site: u32,
+    /// The number its fetch took before it left.
+    pub sequence: Sequence,
+    /// Its groups.
+    pub groups: Arc<[GroupId]>,
+    /// When its head arrived.
+    pub at: Timestamp,
+    /// How old it was then by its own `Age` field (RFC 9111 §4.2.3).
+    pub initial_age: Duration,
+    /// For how long it may be used.
+    pub lifetimes: Lifetimes,
+}
+
+/// A whole response with what is known of it.
+#[derive(Debug)]
+pub struct Entry {
+    block: Bytes,
+    fields_start: u32,
+    body_start: u32,
+    field_count: u16,
+    status: StatusCode,
+    soft_expired: AtomicBool,
+    reason: Option<Bytes>,
+    groups: Arc<[GroupId]>,
+    rule: Arc<str>,
+    site: u32,
+    initial_age: u32,
+    sequence: Sequence,
+    at: Timestamp,
+    lifetimes: Lifetimes,
+}
+
+/// How an entry stands to its freshness lifetime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// Fresh for so long.
+    Fresh(Duration),
+    /// Stale for so long.
+    Stale(Duration),
+}
+
+impl Entry {
+    /// Puts a response whose whole body has arrived into one block. Fields that do not belong into a
+    /// store are left out; `etag` is added where the upstream gave none.
+    pub fn assemble(head: &Head, body: &[Bytes], about: Provenance, etag: Option<&str>) -> Entry {
+        let body_length: usize = body.iter().map(Bytes::len).sum();
+        let mut block =
+            BytesMut::with_capacity(about.target.len() + 48 * (head.fields.len() + 1) + body_length);
+        block.put_slice(about.target.as_bytes());
+        let fields_start = block.len() as u32;
+        let mut field_count = 0;
+        for (name, value) in head.fields.iter().filter(|(name, _)| fields::is_storable(name)) {
+            field_count += u16::from(put_field(&mut block, name, value.as_bytes()));
+        }
+        if let Some(etag) = etag {
+            field_count += u16::from(put_field(&mut block, &header::ETAG, etag.as_bytes()));
+        }
+        let body_start = block.len() as u32;
+        // The exact size: growing would leave up to half of a large block unused for its lifetime.
+        let mut exact = Vec::with_capacity(block.len() + body_length);
+        exact.extend_from_slice(&block);
+        body.iter().for_each(|chunk| exact.extend_from_slice(chunk));
+        Entry {
+            block: Bytes::from(exact.into_boxed_slice()),
+            fields_start,
+            body_start,
+            field_count,
+            status: head.status,
+            soft_expired: AtomicBool::new(false),
+            reason: head.reason.clone(),
+            groups: about.groups,
+            rule: about.rule,
+            site: about.site,
+            initial_age: u32::try_from(about.initial_age.as_secs()).unwrap_or(u32::MAX),
+            sequence: about.sequence,
+            at: about.at,
+            lifetimes: about.lifetimes,
+        }
+    }
+
+    /// The same response under another content coding, as old and as bound to its groups as this.
+    pub fn recoded(&self, fields: HeaderMap, body: Bytes, etag: Option<&str>) -> Entry {
+        let head = Head { status: self.status, reason: self.reason.clone(), fields };
+        let about = Provenance {
+            target: self.target().to_owned(),
+            rule: self.rule.clone(),
+            site: self.site,
+            sequence: self.sequence,
+            groups: self.groups.clone(),
+            at: self.at,
+            initial_age: Duration::from_secs(self.initial_age.into()),
+            lifetimes: self.lifetimes,
+        };
+        let entry = Entry::assemble(&head, &[body], about, etag);
+        entry.soft_expired.store(self.soft_expired.load(Ordering::Relaxed), Ordering::Relaxed);
+        entry
+    }
+
+    /// The status code.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The reason phrase, where it is not the usual one.
+    pub fn reason(&self) -> Option<&Bytes> {
+        self.reason.as_ref()
+    }
+
+    /// The body; no copy is made.
+    pub fn body(&self) -> Bytes {
+        self.block.slice(self.body_start as usize..)
+    }
+
+    /// How many bytes the body has.
+    pub fn body_length(&self) -> usize {
+        self.block.len() - self.body_start as usize
+    }
+
+    /// The target as the client that caused the fetch wrote it.
+    pub fn target(&self) -> &str {
+        std::str::from_utf8(&self.block[..self.fields_start as usize]).expect("assembled from a str")
+    }
+
+    /// The name of the rule that keeps it.
+    pub fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    /// Which upstream answered.
+    pub fn site(&self) -> u32 {
+        self.site
+    }
+
+    /// The number its fetch took.
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Its groups.
+    pub fn groups(&self) -> &[GroupId] {
+        &self.groups
+    }
+
+    /// For how long it may be used.
+    pub fn lifetimes(&self) -> Lifetimes {
+        self.lifetimes
+    }
+
+    /// Adds the stored fields to `map`.
+    pub fn write_fields(&self, map: &mut HeaderMap) {
+        let mut at = self.fields_start as usize;
+        for _ in 0..self.field_count {
+            let name = match self.block[at] {
+                SPELLED => {
+                    let length = self.block[at + 1] as usize;
+                    at += 2 + length;
+                    HeaderName::from_bytes(&self.block[at - length..at]).expect("written from a HeaderName")
+                }
+                known => {
+                    at += 1;
+                    KNOWN[known as usize].clone()
+                }
+            };
+            let length = usize::from(u16::from_le_bytes([self.block[at], self.block[at + 1]]));
+            at += 2;
+            let value = HeaderValue::from_maybe_shared(self.block.slice(at..at + length));
+            map.append(name, value.expect("written from a HeaderValue"));
+            at += length;
+        }
+    }
+
+    /// One stored field.
+    pub fn field(&self, wanted: &HeaderName) -> Option<HeaderValue> {
+        let mut map = HeaderMap::new();
+        self.write_fields(&mut map);
+        map.remove(wanted)
+    }
+
+    /// The current age (RFC 9111 §4.2.3).
+    pub fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.at) + Duration::from_secs(self.initial_age.into())
+    }
+
+    /// How it stands to its freshness lifetime.
+    pub fn freshness(&self, now: Timestamp) -> Freshness {
+        let age = self.age(now);
+        if self.soft_expired.load(Ordering::Relaxed) {
+            return Freshness::Stale(age.saturating_sub(self.lifetimes.fresh));
+        }
+        match self.lifetimes.fresh.checked_sub(age) {
+            Some(left) if !left.is_zero() => Freshness::Fresh(left),
+            _ => Freshness::Stale(age - self.lifetimes.fresh),
+        }
+    }
+
+    /// Ends its freshness now; what it may do when stale stays.
+    pub fn expire_softly(&self) {
+        self.soft_expired.store(true, Ordering::Relaxed);
+    }
+
+    /// What the block, the groups and the texts weigh, in bytes.
+    pub fn weight(&self) -> u64 {
+        (self.block.len() + size_of_val(&*self.groups) + self.reason.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
+/// Whether the field was written; values over 64 KiB cannot come from the upstream's bounded head.
+fn put_field(block: &mut BytesMut, name: &HeaderName, value: &[u8]) -> bool {
+    let (Ok(length), Ok(name_length)) = (u16::try_from(value.len()), u8::try_from(name.as_str().len()))
+    else {
+        return false;
+    };
+    match KNOWN.iter().position(|known| known == name) {
+        Some(number) => block.put_u8(number as u8),
+        None => {
+            block.put_u8(SPELLED);
+            block.put_u8(name_length);
+            block.put_slice(name.as_str().as_bytes());
+        }
+    }
+    block.put_u16_le(length);
+    block.put_slice(value);
+    true
+}
+
+#[cfg(test)]
+mod tests;

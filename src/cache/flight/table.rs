@@ -1,0 +1,116 @@
+//! Which keys are in flight.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Place;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::{Fill, Flight, LeaderLost, Waiter};
+use crate::cache::entry::Entry;
+use crate::cache::groups::{GroupId, Groups};
+use crate::cache::key::Key;
+
+const SHARDS: usize = 64;
+
+/// Whether a reader may share a fetch that is already under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Any that nothing has overtaken.
+    Allowed,
+    /// None: the fetch must leave after the request came (RFC 9111 §5.2.1.4).
+    Refused,
+}
+
+/// How a reader goes on.
+pub enum Begin<F: From<LeaderLost>> {
+    /// Somebody stored an answer since the reader looked.
+    Stored(Arc<Entry>),
+    /// The reader waits with others.
+    Joined(Waiter<F>),
+    /// Nobody fetches this: the reader must start the task that owns the fill.
+    Leads(Fill<F>, Waiter<F>),
+    /// Too many wait already.
+    Full,
+}
+
+/// The flights of all keys.
+pub struct Flights<F> {
+    shards: Box<[Mutex<HashMap<Key, Arc<Flight<F>>>>]>,
+}
+
+impl<F> Default for Flights<F> {
+    fn default() -> Self {
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+    }
+}
+
+impl<F: From<LeaderLost>> Flights<F> {
+    /// Joins the flight of `key`, or begins one. `stored` looks once more into the store, under the
+    /// lock that an ending flight stores under.
+    pub fn begin(
+        self: &Arc<Self>,
+        key: Key,
+        clock: &Groups,
+        join: Join,
+        groups: impl FnOnce() -> Arc<[GroupId]>,
+        stored: impl FnOnce() -> Option<Arc<Entry>>,
+    ) -> Begin<F> {
+        let mut shard = self.shard(key).lock();
+        if join == Join::Allowed {
+            if let Some(flight) = shard.get(&key)
+                && clock.is_current(flight.sequence, &flight.groups)
+            {
+                return flight.subscribe().map_or(Begin::Full, Begin::Joined);
+            }
+            if let Some(entry) = stored() {
+                return Begin::Stored(entry);
+            }
+        }
+        let groups = groups();
+        let flight = Arc::new(Flight::new(clock.next(), groups));
+        let waiter = flight.subscribe().expect("a new flight has room");
+        shard.insert(key, flight.clone());
+        Begin::Leads(Fill::new(flight, self.clone(), key), waiter)
+    }
+
+    /// Begins a flight that nobody waits for yet, unless a usable one is under way: a refresh.
+    pub fn begin_refresh(
+        self: &Arc<Self>,
+        key: Key,
+        clock: &Groups,
+        groups: &Arc<[GroupId]>,
+    ) -> Option<Fill<F>> {
+        let mut shard = self.shard(key).lock();
+        if shard.get(&key).is_some_and(|flight| clock.is_current(flight.sequence, &flight.groups)) {
+            return None;
+        }
+        let flight = Arc::new(Flight::new(clock.next(), groups.clone()));
+        shard.insert(key, flight.clone());
+        Some(Fill::new(flight, self.clone(), key))
+    }
+
+    /// Takes `flight` out of the table, if it is still the one of `key`, after running `store`.
+    pub(super) fn leave(&self, key: Key, flight: &Arc<Flight<F>>, store: impl FnOnce()) {
+        if let Place::Occupied(place) = self.shard(key).lock().entry(key)
+            && Arc::ptr_eq(place.get(), flight)
+        {
+            store();
+            place.remove();
+        }
+    }
+
+    /// How many fetches are under way.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shard(&self, key: Key) -> &Mutex<HashMap<Key, Arc<Flight<F>>>> {
+        &self.shards[key.spread() % SHARDS]
+    }
+}

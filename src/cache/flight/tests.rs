@@ -1,0 +1,188 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+
+use super::*;
+use crate::cache::groups::{GroupName, Groups};
+use crate::cache::key::{KeyParts, Partition, Secret};
+use crate::semantics::encoding::Coding;
+use crate::semantics::query::Separators;
+
+#[derive(Clone, Debug, PartialEq)]
+enum Failure {
+    Upstream,
+    Leader,
+}
+
+impl From<LeaderLost> for Failure {
+    fn from(_: LeaderLost) -> Self {
+        Failure::Leader
+    }
+}
+
+struct Rig {
+    flights: Arc<Flights<Failure>>,
+    groups: Groups,
+    key: Key,
+    ids: Arc<[GroupId]>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let secret = Secret::random();
+        let key = secret.key(&KeyParts {
+            site: 0,
+            rule: 0,
+            partition: Partition::ANONYMOUS,
+            coding: Coding::Identity,
+            endpoint: None,
+            path: "/a",
+            query: None,
+            separators: Separators::Ampersand,
+            ignored_query: &[],
+        });
+        let groups = Groups::new(secret);
+        let ids = [groups.id(0, GroupName::Named("g"))].into();
+        Self { flights: Arc::default(), groups, key, ids }
+    }
+
+    fn begin(&self, join: Join) -> Begin<Failure> {
+        self.flights.begin(self.key, &self.groups, join, || self.ids.clone(), || None)
+    }
+
+    fn lead(&self) -> (Fill<Failure>, Waiter<Failure>) {
+        match self.begin(Join::Allowed) {
+            Begin::Leads(fill, waiter) => (fill, waiter),
+            _ => panic!("expected to lead"),
+        }
+    }
+
+    fn join(&self) -> Waiter<Failure> {
+        match self.begin(Join::Allowed) {
+            Begin::Joined(waiter) => waiter,
+            _ => panic!("expected to join"),
+        }
+    }
+}
+
+fn head() -> Arc<Head> {
+    Arc::new(Head { status: StatusCode::OK, reason: None, fields: HeaderMap::new() })
+}
+
+async fn shared(waiter: Waiter<Failure>) -> FlightBody<Failure> {
+    match waiter.landing().await {
+        Landing::Shared(_, body) => body,
+        _ => panic!("expected a shared answer"),
+    }
+}
+
+#[tokio::test]
+async fn everybody_reads_the_whole_body_whenever_they_came() {
+    let rig = Rig::new();
+    let (fill, first) = rig.lead();
+    let second = rig.join();
+    fill.share(head());
+    fill.push(Bytes::from_static(b"ab")).expect("kept");
+    let late = rig.join();
+    fill.push(Bytes::from_static(b"c")).expect("kept");
+    let stored = AtomicUsize::new(0);
+    fill.finish(|| stored.store(1, Ordering::SeqCst));
+    for waiter in [first, second, late] {
+        let whole = shared(waiter).await.collect().await.expect("whole").to_bytes();
+        assert_eq!(&whole[..], b"abc");
+    }
+    assert_eq!(stored.into_inner(), 1);
+    assert!(rig.flights.is_empty());
+}
+
+#[tokio::test]
+async fn a_failure_reaches_all_waiters_and_a_lost_leader_is_one() {
+    let rig = Rig::new();
+    let (fill, first) = rig.lead();
+    let second = rig.join();
+    fill.fail(Failure::Upstream);
+    for waiter in [first, second] {
+        assert!(matches!(waiter.landing().await, Landing::Failed(Failure::Upstream)));
+    }
+    let (fill, waiter) = rig.lead();
+    drop(fill);
+    assert!(matches!(waiter.landing().await, Landing::Failed(Failure::Leader)));
+    let (fill, waiter) = rig.lead();
+    fill.share(head());
+    drop(fill);
+    assert_eq!(shared(waiter).await.collect().await.expect_err("broken"), Interrupted::Upstream);
+    assert!(rig.flights.is_empty());
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_for_sharing_releases_all() {
+    let rig = Rig::new();
+    let (fill, first) = rig.lead();
+    let second = rig.join();
+    fill.release();
+    for waiter in [first, second] {
+        assert!(matches!(waiter.landing().await, Landing::Alone));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_after_a_write_does_not_join_and_the_old_flight_stores_nothing() {
+    let rig = Rig::new();
+    let (old, before) = rig.lead();
+    rig.groups.invalidate(&rig.ids);
+    let (new, after) = rig.lead();
+    assert!(new.sequence() > old.sequence());
+    let stored = parking_lot::Mutex::new(Vec::new());
+    for (fill, name) in [(old, "old"), (new, "new")] {
+        fill.share(head());
+        fill.finish(|| stored.lock().push(name));
+    }
+    assert_eq!(stored.into_inner(), ["new"]);
+    shared(before).await;
+    shared(after).await;
+}
+
+#[tokio::test]
+async fn a_forced_fetch_is_new_and_later_readers_join_it() {
+    let rig = Rig::new();
+    let (old, _waiter) = rig.lead();
+    let Begin::Leads(new, _waiter) = rig.begin(Join::Refused) else { panic!("expected to lead") };
+    assert_eq!(rig.join().sequence(), new.sequence());
+    assert_ne!(old.sequence(), new.sequence());
+}
+
+#[tokio::test]
+async fn a_body_that_only_streams_is_held_for_the_slowest_reader_until_it_is_cut() {
+    let rig = Rig::new();
+    let (fill, fast) = rig.lead();
+    let slow = rig.join();
+    fill.share(head());
+    let (mut fast, mut slow) = (shared(fast).await, shared(slow).await);
+    fill.stream_only();
+    assert!(rig.flights.is_empty(), "nobody may join what is not kept");
+    let chunk = Bytes::from(vec![7; WINDOW]);
+    for _ in 0..2 {
+        fill.push(chunk.clone()).expect("two read");
+        assert_eq!(fast.frame().await.expect("a frame").expect("data").into_data().expect("data"), chunk);
+    }
+    assert!(futures_util::poll!(std::pin::pin!(fill.room())).is_pending());
+    fill.cut_slowest();
+    fill.room().await;
+    assert_eq!(slow.frame().await.expect("an end").expect_err("cut"), Interrupted::TooSlow);
+    assert_eq!(rig.flights.len(), 0);
+    drop((fast, slow));
+    assert_eq!(fill.push(chunk), Err(NobodyWaits));
+}
+
+#[tokio::test]
+async fn a_waiter_that_leaves_harms_nobody() {
+    let rig = Rig::new();
+    let (fill, leader) = rig.lead();
+    let other = rig.join();
+    drop(leader);
+    fill.share(head());
+    fill.push(Bytes::from_static(b"x")).expect("kept");
+    fill.finish(|| ());
+    assert_eq!(&shared(other).await.collect().await.expect("whole").to_bytes()[..], b"x");
+}

@@ -1,0 +1,270 @@
+//! The logical clock: in which order fetches left and groups were overtaken.
+//!
+//! Every fetch takes the next number before it leaves, every invalidation takes one when a write's
+//! outcome is known and marks its groups with it. An answer is usable only while its fetch's number
+//! is newer than the mark of each of its groups (invariant 1): a fetch that was under way when a
+//! write landed is older than the mark and can never be served to a reader who came after it.
+//!
+//! The marks live in a fixed table indexed by hash (RFC 9875 groups without a registry): two groups
+//! that share a slot invalidate each other, which costs a hit and never truth; nothing is ever
+//! evicted; a group of any size is invalidated by one store.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use super::key::Secret;
+use crate::clock::Timestamp;
+
+/// How many slots the table has. 65,536 make two of the dozen groups of an entry meet those of a
+/// write by chance in about one of 500 writes, and the table costs 1.5 MiB.
+const SLOTS: usize = 1 << 16;
+
+/// A point of the logical clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(u64);
+
+/// A group's place in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(u32);
+
+/// What names a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupName<'n> {
+    /// A name from a rule (`guest/100`).
+    Named(&'n str),
+    /// Exactly this resource path.
+    Path(&'n str),
+    /// This resource path and everything below it; the empty path is everything.
+    Subtree(&'n str),
+    /// Everything that one credential fetched.
+    Partition(super::key::Partition),
+}
+
+/// How settled the groups of a read are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settling {
+    /// Nothing recent was written.
+    Settled,
+    /// A write was answered lately, so another node may lag; reads go to the endpoint that took it.
+    Lately {
+        /// The endpoint that took the write, where one is known.
+        endpoint: Option<u32>,
+    },
+    /// A task of a write may still be running.
+    Open,
+}
+
+/// The table of marks and the clock.
+pub struct Groups {
+    clock: AtomicU64,
+    slots: Box<[Slot]>,
+    secret: Secret,
+}
+
+#[derive(Default)]
+struct Slot {
+    overtaken: AtomicU64,
+    settled_at: AtomicU64,
+    open: AtomicU32,
+    endpoint: AtomicU32,
+}
+
+impl Groups {
+    /// An empty table; `secret` keeps anybody from choosing names that collide.
+    pub fn new(secret: Secret) -> Self {
+        let slots = (0..SLOTS).map(|_| Slot::default()).collect();
+        Self { clock: AtomicU64::new(1), slots, secret }
+    }
+
+    /// The place of a group of the upstream `site`.
+    pub fn id(&self, site: u32, name: GroupName<'_>) -> GroupId {
+        let hash = match name {
+            GroupName::Named(name) => self.secret.group(site, 0, name.as_bytes()),
+            GroupName::Path(path) => self.secret.group(site, 1, path.as_bytes()),
+            GroupName::Subtree(path) => self.secret.group(site, 2, path.as_bytes()),
+            GroupName::Partition(partition) => self.secret.group(site, 3, &partition.as_u128().to_le_bytes()),
+        };
+        GroupId((hash % SLOTS as u64) as u32)
+    }
+
+    /// The groups that a resource path belongs to by itself: its own path, and the subtrees of it
+    /// and each of its ancestors up to everything.
+    pub fn of_path(&self, site: u32, resource: &str, ids: &mut Vec<GroupId>) {
+        ids.push(self.id(site, GroupName::Path(resource)));
+        ids.push(self.id(site, GroupName::Subtree("")));
+        for (end, _) in resource.match_indices('/').filter(|(at, _)| *at > 0) {
+            ids.push(self.id(site, GroupName::Subtree(&resource[..end])));
+        }
+        if resource.len() > 1 {
+            ids.push(self.id(site, GroupName::Subtree(resource)));
+        }
+    }
+
+    /// What a write without a rule changes: its own path, everything below it, and the collections
+    /// above it.
+    pub fn around_path(&self, site: u32, resource: &str, ids: &mut Vec<GroupId>) {
+        ids.push(self.id(site, GroupName::Subtree(if resource == "/" { "" } else { resource })));
+        for (end, _) in resource.match_indices('/') {
+            ids.push(self.id(site, GroupName::Path(if end == 0 { "/" } else { &resource[..end] })));
+        }
+        ids.push(self.id(site, GroupName::Path("")));
+    }
+
+    /// The next number, for a fetch that is about to leave.
+    pub fn next(&self) -> Sequence {
+        Sequence(self.clock.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    /// Overtakes everything fetched so far that belongs to one of `ids`.
+    pub fn invalidate(&self, ids: &[GroupId]) -> Sequence {
+        let now = self.next();
+        for id in ids {
+            self.slot(*id).overtaken.fetch_max(now.0, Ordering::SeqCst);
+        }
+        now
+    }
+
+    /// Whether nothing has overtaken what was fetched at `sequence`.
+    pub fn is_current(&self, sequence: Sequence, ids: &[GroupId]) -> bool {
+        ids.iter().all(|id| self.slot(*id).overtaken.load(Ordering::SeqCst) < sequence.0)
+    }
+
+    /// Marks `ids` as changing until [`Groups::close`] is called as often.
+    pub fn open(&self, ids: &[GroupId]) {
+        for id in ids {
+            self.slot(*id).open.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes back one [`Groups::open`].
+    pub fn close(&self, ids: &[GroupId]) {
+        for id in ids {
+            self.slot(*id).open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// From now to `until` the nodes may disagree about `ids`; `endpoint` has seen the write.
+    pub fn settle(&self, ids: &[GroupId], until: Timestamp, endpoint: Option<u32>) {
+        for id in ids {
+            let slot = self.slot(*id);
+            slot.endpoint.store(endpoint.map_or(0, |e| e + 1), Ordering::SeqCst);
+            slot.settled_at.fetch_max(until.as_nanos(), Ordering::SeqCst);
+        }
+    }
+
+    /// How settled all of `ids` are.
+    pub fn settling(&self, ids: &[GroupId], now: Timestamp) -> Settling {
+        let mut found = Settling::Settled;
+        for slot in ids.iter().map(|id| self.slot(*id)) {
+            if slot.open.load(Ordering::SeqCst) > 0 {
+                return Settling::Open;
+            }
+            if slot.settled_at.load(Ordering::SeqCst) > now.as_nanos() && found == Settling::Settled {
+                let endpoint = slot.endpoint.load(Ordering::SeqCst).checked_sub(1);
+                found = Settling::Lately { endpoint };
+            }
+        }
+        found
+    }
+
+    /// The endpoint that took the latest write to one of `ids` that has not settled.
+    pub fn settled_by(&self, ids: &[GroupId], now: Timestamp) -> Option<u32> {
+        ids.iter()
+            .map(|id| self.slot(*id))
+            .filter(|slot| {
+                slot.open.load(Ordering::SeqCst) > 0
+                    || slot.settled_at.load(Ordering::SeqCst) > now.as_nanos()
+            })
+            .find_map(|slot| slot.endpoint.load(Ordering::SeqCst).checked_sub(1))
+    }
+
+    /// How many places of the table are not settled, for the admin and the metrics.
+    pub fn unsettled(&self, now: Timestamp) -> usize {
+        let unsettled = |slot: &&Slot| {
+            slot.open.load(Ordering::Relaxed) > 0 || slot.settled_at.load(Ordering::Relaxed) > now.as_nanos()
+        };
+        self.slots.iter().filter(unsettled).count()
+    }
+
+    fn slot(&self, id: GroupId) -> &Slot {
+        &self.slots[id.0 as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn groups() -> Groups {
+        Groups::new(Secret::random())
+    }
+
+    fn of(groups: &Groups, path: &str) -> Vec<GroupId> {
+        let mut ids = Vec::new();
+        groups.of_path(0, path, &mut ids);
+        ids
+    }
+
+    #[test]
+    fn a_fetch_under_way_is_overtaken_and_a_later_one_is_not() {
+        let groups = groups();
+        let guest = [groups.id(0, GroupName::Named("guest/100"))];
+        let before = groups.next();
+        assert!(groups.is_current(before, &guest));
+        groups.invalidate(&guest);
+        assert!(!groups.is_current(before, &guest));
+        assert!(groups.is_current(groups.next(), &guest));
+        assert!(groups.is_current(before, &[groups.id(1, GroupName::Named("guest/100"))]));
+    }
+
+    #[test]
+    fn a_write_without_a_rule_reaches_itself_below_and_the_collections_above() {
+        let cases = [
+            ("/nodes/a/qemu/100", true),
+            ("/nodes/a/qemu/100/config", true),
+            ("/nodes/a/qemu", true),
+            ("/nodes", true),
+            ("/", true),
+            ("/nodes/a/qemu/1000", false),
+            ("/nodes/a/lxc/100", false),
+            ("/cluster/resources", false),
+        ];
+        for (read, reached) in cases {
+            let groups = groups();
+            let fetched = groups.next();
+            let mut ids = Vec::new();
+            groups.around_path(0, "/nodes/a/qemu/100", &mut ids);
+            groups.invalidate(&ids);
+            assert_eq!(!groups.is_current(fetched, &of(&groups, read)), reached, "{read}");
+        }
+    }
+
+    #[test]
+    fn everything_is_one_group() {
+        let groups = groups();
+        let fetched = groups.next();
+        groups.invalidate(&[groups.id(0, GroupName::Subtree(""))]);
+        for read in ["/", "/a", "/a/b/c"] {
+            assert!(!groups.is_current(fetched, &of(&groups, read)), "{read}");
+        }
+    }
+
+    #[test]
+    fn unsettled_until_every_operation_closed_and_the_time_has_passed() {
+        let groups = groups();
+        let ids = [groups.id(0, GroupName::Named("a")), groups.id(0, GroupName::Named("b"))];
+        let now = Timestamp::from_nanos(1_000);
+        let until = now.after(Duration::from_secs(3));
+        groups.open(&ids);
+        groups.open(&ids[..1]);
+        groups.close(&ids);
+        assert_eq!(groups.settling(&ids, now), Settling::Open);
+        assert_eq!(groups.settling(&ids[1..], now), Settling::Settled);
+        groups.close(&ids[..1]);
+        groups.settle(&ids, until, Some(2));
+        assert_eq!(groups.settling(&ids, now), Settling::Lately { endpoint: Some(2) });
+        assert_eq!(groups.unsettled(now), 2);
+        assert_eq!(groups.settling(&ids, until), Settling::Settled);
+    }
+}

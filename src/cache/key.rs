@@ -1,0 +1,186 @@
+//! Keys, partitions and the hashes they are made of.
+//!
+//! A key is a 128-bit keyed hash (SipHash-2-4 with a secret drawn at the start) of everything that
+//! may tell two answers apart. Nobody without the secret can make two requests collide, and two
+//! that were not made to collide do so with a probability of 2^-128; so keys need not be compared in
+//! full, and no readable key with a credential in it exists anywhere.
+
+use std::hash::Hasher as _;
+
+use siphasher::sip128::{Hasher128 as _, SipHasher24};
+
+use crate::semantics::encoding::Coding;
+use crate::semantics::query::{self, Separators};
+
+/// The key of an entry or a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u128);
+
+impl Key {
+    /// A number spread evenly over the keys, for choosing a shard.
+    pub fn spread(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Who may see an entry: a credential, known here by its keyed hash only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Partition(u128);
+
+impl Partition {
+    /// Callers without a credential.
+    pub const ANONYMOUS: Partition = Partition(0);
+
+    /// The hash, for charging limits to whoever calls.
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+/// What a key is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyParts<'r> {
+    /// Which upstream answers.
+    pub site: u32,
+    /// The meaning of the rule that keeps the answer, so that a changed rule finds nothing old.
+    pub rule: u64,
+    /// Who may see it.
+    pub partition: Partition,
+    /// In which content coding.
+    pub coding: Coding,
+    /// From which endpoint, where the rule says that answers differ by node.
+    pub endpoint: Option<u32>,
+    /// The path as the client wrote it.
+    pub path: &'r str,
+    /// The query as the client wrote it, without the question mark.
+    pub query: Option<&'r str>,
+    /// How the API splits the query.
+    pub separators: Separators,
+    /// Query names that do not tell answers apart.
+    pub ignored_query: &'r [String],
+}
+
+/// The secret behind every hash of this process.
+#[derive(Clone)]
+pub struct Secret(SipHasher24);
+
+impl Default for Secret {
+    fn default() -> Self {
+        Self::random()
+    }
+}
+
+impl Secret {
+    /// A secret from the operating system's random numbers.
+    pub fn random() -> Self {
+        let mut bytes = [0u8; 16];
+        let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
+        assert_eq!(filled, Ok(bytes.len()), "the operating system gives random numbers");
+        Self(SipHasher24::new_with_key(&bytes))
+    }
+
+    /// The partition of a credential that consists of `parts`.
+    pub fn partition(&self, parts: &[&[u8]]) -> Partition {
+        let mut hasher = self.0;
+        hasher.write_u8(b'c');
+        for part in parts {
+            write(&mut hasher, part);
+        }
+        Partition(hasher.finish128().as_u128())
+    }
+
+    /// The key of `parts`.
+    pub fn key(&self, parts: &KeyParts<'_>) -> Key {
+        let mut hasher = self.0;
+        hasher.write_u8(b'k');
+        hasher.write_u64(parts.rule);
+        hasher.write_u128(parts.partition.0);
+        let coding = match parts.coding {
+            Coding::Identity => 0,
+            Coding::Gzip => 1,
+        };
+        hasher.write_u64(
+            u64::from(parts.site) << 32 | coding << 31 | u64::from(parts.endpoint.map_or(0, |e| e + 1)),
+        );
+        write(&mut hasher, parts.path.as_bytes());
+        if let Some(text) = parts.query {
+            query::canonical(text, parts.separators, parts.ignored_query, |pair| {
+                write(&mut hasher, pair.as_bytes())
+            });
+        }
+        Key(hasher.finish128().as_u128())
+    }
+
+    /// The number of a group: `kind` keeps names, paths and subtrees apart.
+    pub fn group(&self, site: u32, kind: u8, name: &[u8]) -> u64 {
+        let mut hasher = self.0;
+        hasher.write_u64(u64::from(site) << 8 | u64::from(kind));
+        hasher.write(name);
+        hasher.finish()
+    }
+
+    /// A hash of a body, for validators.
+    pub fn content(&self, body: &[u8]) -> u128 {
+        let mut hasher = self.0;
+        hasher.write(body);
+        hasher.finish128().as_u128()
+    }
+}
+
+/// Length first, so that no two lists of parts read the same.
+fn write(hasher: &mut SipHasher24, part: &[u8]) {
+    hasher.write_u32(part.len() as u32);
+    hasher.write(part);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts<'a>(path: &'a str, query: Option<&'a str>) -> KeyParts<'a> {
+        KeyParts {
+            site: 0,
+            rule: 7,
+            partition: Partition::ANONYMOUS,
+            coding: Coding::Identity,
+            endpoint: None,
+            path,
+            query,
+            separators: Separators::AmpersandAndSemicolon,
+            ignored_query: &[],
+        }
+    }
+
+    #[test]
+    fn what_differs_has_another_key() {
+        let secret = Secret::random();
+        let base = parts("/a", Some("x=1&y=2"));
+        let same = parts("/a", Some("y=2;x=1"));
+        assert_eq!(secret.key(&base), secret.key(&same));
+        let others = [
+            parts("/a", None),
+            parts("/a", Some("x=1")),
+            parts("/a", Some("x=1&y=3")),
+            parts("/a?x=1&y=2", None),
+            parts("/%61", Some("x=1&y=2")),
+            KeyParts { site: 1, ..base },
+            KeyParts { rule: 8, ..base },
+            KeyParts { coding: Coding::Gzip, ..base },
+            KeyParts { endpoint: Some(0), ..base },
+            KeyParts { partition: secret.partition(&[b"ticket", b"x"]), ..base },
+        ];
+        let mut keys: Vec<_> = others.iter().map(|p| secret.key(p)).collect();
+        keys.push(secret.key(&base));
+        keys.sort_by_key(|k| k.0);
+        keys.dedup();
+        assert_eq!(keys.len(), others.len() + 1);
+        assert_ne!(secret.key(&base), Secret::random().key(&base));
+    }
+
+    #[test]
+    fn parts_of_a_credential_do_not_run_together() {
+        let secret = Secret::random();
+        assert_ne!(secret.partition(&[b"ab", b"c"]), secret.partition(&[b"a", b"bc"]));
+        assert_ne!(secret.partition(&[b"token", b"x"]), secret.partition(&[b"ticket", b"x"]));
+    }
+}
