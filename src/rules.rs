@@ -1,1 +1,237 @@
 //! Rule packs: which reads are kept and for how long, and which writes overtake them.
+//!
+//! A pack is YAML ([`raw`]), read with all its mistakes at once ([`document`]) and turned into a
+//! [`RuleSet`] (`compile`), which is immutable and answers in one walk which rule a path belongs to
+//! (`index`). No I/O here, no API by name, and nothing about what is stored: a rule only says what may be.
+
+pub mod diagnostic;
+pub mod document;
+pub mod fields;
+pub mod pattern;
+pub mod policy;
+pub mod raw;
+pub mod template;
+
+mod check;
+mod compile;
+mod index;
+
+use std::time::Duration;
+
+use http::Method;
+
+pub use diagnostic::{Diagnostic, Severity};
+pub use fields::Fields;
+pub use pattern::{Captures, Pattern};
+pub use policy::{Bypass, Condition, Overrides, Reuse};
+pub use raw::{Sharing, StaleTo};
+pub use template::{Group, GroupTemplate};
+
+use index::Index;
+
+/// The rules of one upstream, in order.
+#[derive(Clone, Debug)]
+pub struct RuleSet {
+    /// The dialect that the rules are written for.
+    pub api: String,
+    /// Whether ASCII case does not matter when paths are compared.
+    pub case_insensitive: bool,
+    /// Whether the key folds case too.
+    pub fold_case: bool,
+    /// Reads; the first match wins.
+    pub reads: Vec<ReadRule>,
+    /// Writes; the first match wins.
+    pub writes: Vec<WriteRule>,
+    source: String,
+    read_index: Index,
+    write_index: Index,
+}
+
+/// A rule that matches, and where its captures stand.
+#[derive(Clone, Debug)]
+pub struct Match<'r, R> {
+    /// The place of the rule in the set.
+    pub index: usize,
+    /// The rule.
+    pub rule: &'r R,
+    /// The captures, parallel to the rule's names.
+    pub captures: Captures,
+}
+
+/// What may be kept of one read.
+#[derive(Clone, Debug)]
+pub struct ReadRule {
+    /// The path template, also the metric label and log field.
+    pub name: String,
+    /// The line in `source`, from 1.
+    pub line: u32,
+    /// The column in `source`, from 1.
+    pub column: u32,
+    /// The file as it was named, or the name of a built-in pack.
+    pub source: String,
+    /// A hash of what the rule means: equal for equal rules wherever they stand, in every run.
+    pub fingerprint: u64,
+    /// The capture names, in order of position.
+    pub captures: Vec<String>,
+    /// Whether and for how long an answer is fresh.
+    pub reuse: Reuse,
+    /// For so long after its lifetime an entry is served while it is refreshed behind.
+    pub stale_while_revalidate: Duration,
+    /// For so long after its lifetime an entry is served when the API gives no answer.
+    pub stale_if_error: Duration,
+    /// Who is served stale on error.
+    pub stale_to: StaleTo,
+    /// Who shares an entry.
+    pub share: Sharing,
+    /// Whether the API answers it without a credential.
+    pub anonymous: bool,
+    /// Whether the endpoint is part of the key.
+    pub per_endpoint: bool,
+    /// Whether entries may be written to the disk tier.
+    pub disk: bool,
+    /// The upstream directives that do not count.
+    pub overrides: Overrides,
+    /// The groups of the entries.
+    pub groups: Vec<GroupTemplate>,
+    /// Query parameters that are not part of the key.
+    pub ignore_query: Vec<String>,
+    /// What may be stored: all hold.
+    pub only: Vec<Condition>,
+    /// A body in transition: when any holds the answer is kept for a second at most.
+    pub unless: Vec<Condition>,
+    /// Callers that must see the API itself.
+    pub bypass: Vec<Bypass>,
+    pattern: Pattern,
+}
+
+/// What one write overtakes.
+#[derive(Clone, Debug)]
+pub struct WriteRule {
+    /// The path template, also the metric label and log field.
+    pub name: String,
+    /// The line in `source`, from 1.
+    pub line: u32,
+    /// The column in `source`, from 1.
+    pub column: u32,
+    /// The file as it was named, or the name of a built-in pack.
+    pub source: String,
+    /// A hash of what the rule means: equal for equal rules wherever they stand, in every run.
+    pub fingerprint: u64,
+    /// The capture names, in order of position.
+    pub captures: Vec<String>,
+    /// The methods that the rule is about.
+    pub methods: Vec<Method>,
+    /// The groups that the write overtakes; empty only with a reason.
+    pub invalidates: Vec<GroupTemplate>,
+    /// Why the write overtakes nothing.
+    pub reason: Option<String>,
+    /// The kind of operation that the answer may name; the dialect knows which there are.
+    pub operation: Option<String>,
+    /// For so long after the write nothing of its groups is kept over a second.
+    pub settle: Duration,
+    /// Whether a template names a field of the body.
+    pub needs_body: bool,
+    pattern: Pattern,
+}
+
+impl RuleSet {
+    /// Reads a pack. `source` is how diagnostics name the file. Warnings are not errors: ask
+    /// [`RuleSet::warnings`] for them.
+    pub fn parse(source: &str, text: &str) -> Result<RuleSet, Vec<Diagnostic>> {
+        compile::parse(source, text)
+    }
+
+    /// The rules of several packs in order. They have to be for the same API and compare paths alike,
+    /// otherwise the diagnostic names the pack that differs from the first.
+    pub fn join(packs: Vec<RuleSet>) -> Result<RuleSet, Diagnostic> {
+        let mut packs = packs.into_iter();
+        let Some(mut joined) = packs.next() else { return Ok(RuleSet::empty("none")) };
+        for pack in packs {
+            let flags = |set: &RuleSet| (set.case_insensitive, set.fold_case);
+            if pack.api != joined.api || flags(&pack) != flags(&joined) {
+                let what = if pack.api == joined.api { "with another `match`" } else { "for another API" };
+                let message =
+                    format!("this pack is {what} than {}: they cannot serve one upstream", joined.source);
+                return Err(Diagnostic {
+                    line: 1,
+                    column: 1,
+                    ..Diagnostic::whole_file(&pack.source, message)
+                });
+            }
+            joined.reads.extend(pack.reads);
+            joined.writes.extend(pack.writes);
+        }
+        Ok(joined.indexed())
+    }
+
+    /// No rules at all for `api`: every read is passed through.
+    pub fn empty(api: &str) -> RuleSet {
+        RuleSet {
+            api: api.to_owned(),
+            case_insensitive: false,
+            fold_case: false,
+            reads: Vec::new(),
+            writes: Vec::new(),
+            source: String::new(),
+            read_index: Index::new([], false),
+            write_index: Index::new([], false),
+        }
+    }
+
+    /// The first read rule in order that matches. `path` is the path as the API reads it: decoded,
+    /// without empty segments, starting with `/`.
+    pub fn read(&self, path: &str) -> Option<Match<'_, ReadRule>> {
+        let index = self.read_index.first(path, |_| true)?;
+        let rule = &self.reads[index];
+        let captures = rule.pattern.matches(path, self.case_insensitive)?;
+        Some(Match { index, rule, captures })
+    }
+
+    /// The first write rule in order that matches the method and the path (as in [`RuleSet::read`]).
+    pub fn write(&self, method: &Method, path: &str) -> Option<Match<'_, WriteRule>> {
+        let index = self.write_index.first(path, |rule| self.writes[rule].methods.contains(method))?;
+        let rule = &self.writes[index];
+        let captures = rule.pattern.matches(path, self.case_insensitive)?;
+        Some(Match { index, rule, captures })
+    }
+
+    /// What the rules probably do not mean: groups that only reads or only writes name.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        check::warnings(self)
+    }
+
+    fn indexed(mut self) -> Self {
+        self.read_index = Index::new(self.reads.iter().map(|rule| &rule.pattern), self.case_insensitive);
+        self.write_index = Index::new(self.writes.iter().map(|rule| &rule.pattern), self.case_insensitive);
+        self
+    }
+}
+
+impl ReadRule {
+    /// The position of the capture `name`.
+    pub fn capture(&self, name: &str) -> Option<usize> {
+        self.captures.iter().position(|capture| capture == name)
+    }
+}
+
+impl WriteRule {
+    /// The position of the capture `name`.
+    pub fn capture(&self, name: &str) -> Option<usize> {
+        self.captures.iter().position(|capture| capture == name)
+    }
+}
+
+/// The text of a built-in pack.
+pub fn builtin(name: &str) -> Option<&'static str> {
+    BUILTIN.iter().find(|(builtin, _)| *builtin == name).map(|(_, text)| *text)
+}
+
+/// The names of the built-in packs.
+pub fn builtin_names() -> impl Iterator<Item = &'static str> {
+    BUILTIN.iter().map(|(name, _)| *name)
+}
+
+const BUILTIN: [(&str, &str); 1] = [("proxmox", include_str!("../rules/proxmox.yaml"))];
+
+#[cfg(test)]
+mod tests;

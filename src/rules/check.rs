@@ -1,0 +1,65 @@
+//! What can only be seen when rules are looked at together.
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::template::GroupTemplate;
+use super::{Pattern, RuleSet};
+
+/// Rules that can never match because an earlier one of the same pack takes all their paths.
+///
+/// Only within a pack: a pack in front of another covers its rules on purpose.
+pub(super) fn covered(set: &RuleSet) -> Vec<Diagnostic> {
+    let covers = |ours: &Pattern, theirs: &Pattern| ours.covers(theirs, set.case_insensitive);
+    let mut diagnostics = Vec::new();
+    for (index, rule) in set.reads.iter().enumerate() {
+        if let Some(first) = set.reads[..index].iter().find(|first| covers(&first.pattern, &rule.pattern)) {
+            diagnostics.push(never(&rule.source, rule.line, rule.column, first.line));
+        }
+    }
+    for (index, rule) in set.writes.iter().enumerate() {
+        let covering = |method| {
+            let mut earlier = set.writes[..index].iter();
+            earlier.find(|first| first.methods.contains(method) && covers(&first.pattern, &rule.pattern))
+        };
+        let firsts: Option<Vec<_>> = rule.methods.iter().map(covering).collect();
+        if let Some(first) = firsts.and_then(|firsts| firsts.into_iter().map(|first| first.line).min()) {
+            diagnostics.push(never(&rule.source, rule.line, rule.column, first));
+        }
+    }
+    diagnostics
+}
+
+fn never(source: &str, line: u32, column: u32, first: u32) -> Diagnostic {
+    let message = format!("rule can never match: line {first} comes first");
+    Diagnostic { source: source.to_owned(), line, column, severity: Severity::Error, message }
+}
+
+/// Groups that only writes or only reads name.
+pub(super) fn warnings(set: &RuleSet) -> Vec<Diagnostic> {
+    let of_reads: Vec<&GroupTemplate> = set.reads.iter().flat_map(|rule| &rule.groups).collect();
+    let of_writes: Vec<&GroupTemplate> = set.writes.iter().flat_map(|rule| &rule.invalidates).collect();
+    let lonely = |group: &&GroupTemplate, others: &[&GroupTemplate]| {
+        group.is_named() && !others.iter().any(|other| other.is_named() && group.may_equal(other))
+    };
+    let mut seen: Vec<&str> = Vec::new();
+    let mut diagnostics = Vec::new();
+    let mut warn = |group, source: &str, line, column, message: String| {
+        if !seen.contains(&group) {
+            seen.push(group);
+            let severity = Severity::Warning;
+            diagnostics.push(Diagnostic { source: source.to_owned(), line, column, severity, message });
+        }
+    };
+    for rule in &set.reads {
+        for group in rule.groups.iter().filter(|group| lonely(group, &of_writes)) {
+            let message = format!("no write invalidates the group `{}`", group.as_str());
+            warn(group.as_str(), &rule.source, rule.line, rule.column, message);
+        }
+    }
+    for rule in &set.writes {
+        for group in rule.invalidates.iter().filter(|group| lonely(group, &of_reads)) {
+            let message = format!("no read has the group `{}`", group.as_str());
+            warn(group.as_str(), &rule.source, rule.line, rule.column, message);
+        }
+    }
+    diagnostics
+}

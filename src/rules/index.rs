@@ -1,0 +1,123 @@
+//! Which of many patterns matches a path first: a trie over segments.
+//!
+//! All patterns are walked at once, one segment of the path at a time, with the set of nodes that are
+//! still possible. So the time is bounded by segments times possible nodes however many `**` the
+//! patterns have and whatever path a client sends, and nothing is allocated while the set stays small.
+//! Captures are not gathered here; the winning pattern does that.
+
+use smallvec::SmallVec;
+
+use super::pattern::{Pattern, PatternSegment, literal_matches, segment_ranges};
+
+/// The root is the first node.
+const ROOT: u32 = 0;
+
+/// So many possible nodes at once need no allocation; rule packs have one to four.
+type Active = SmallVec<[u32; 16]>;
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Children by literal, sorted by it (folded when case does not matter).
+    literals: Vec<(Box<str>, u32)>,
+    /// The child for any one segment.
+    one: Option<u32>,
+    /// The child for any number of segments.
+    rest: Option<u32>,
+    /// Whether this node stands for `**`: it stays possible at every further segment.
+    loops: bool,
+    /// The rules that end here, in order.
+    rules: Vec<u32>,
+}
+
+/// The trie.
+#[derive(Clone, Debug)]
+pub(super) struct Index {
+    nodes: Vec<Node>,
+    case_insensitive: bool,
+}
+
+impl Index {
+    /// An index of patterns; the number of a rule is its place in the order.
+    pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>, case_insensitive: bool) -> Self {
+        let mut index = Self { nodes: vec![Node::default()], case_insensitive };
+        for (rule, pattern) in (0u32..).zip(patterns) {
+            let end = pattern.segments().iter().fold(ROOT, |node, segment| index.child(node, segment));
+            index.nodes[end as usize].rules.push(rule);
+        }
+        index
+    }
+
+    /// The first rule in order whose pattern matches `path` and that `accept` accepts.
+    pub(super) fn first(&self, path: &str, accept: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut active = Active::new();
+        self.add(&mut active, ROOT);
+        for (start, end) in segment_ranges(path) {
+            let segment = &path[start..end];
+            let mut next = Active::new();
+            for number in &active {
+                let node = &self.nodes[*number as usize];
+                if node.loops {
+                    self.add(&mut next, *number);
+                }
+                if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
+                    self.add(&mut next, child);
+                }
+                if let Some(child) = self.literal(node, segment) {
+                    self.add(&mut next, child);
+                }
+            }
+            active = next;
+            if active.is_empty() {
+                return None;
+            }
+        }
+        let rules = active.iter().filter_map(|number| {
+            self.nodes[*number as usize].rules.iter().map(|rule| *rule as usize).find(|rule| accept(*rule))
+        });
+        rules.min()
+    }
+
+    /// Adds a node and the `**` below it, which may match nothing.
+    fn add(&self, active: &mut Active, number: u32) {
+        let mut next = Some(number);
+        while let Some(number) = next.filter(|number| !active.contains(number)) {
+            active.push(number);
+            next = self.nodes[number as usize].rest;
+        }
+    }
+
+    fn literal(&self, node: &Node, segment: &str) -> Option<u32> {
+        let found = node.literals.binary_search_by(|(literal, _)| match self.case_insensitive {
+            true => literal.bytes().cmp(segment.bytes().map(|byte| byte.to_ascii_lowercase())),
+            false => literal.as_bytes().cmp(segment.as_bytes()),
+        });
+        let (literal, child) = &node.literals[found.ok()?];
+        debug_assert!(literal_matches(literal, segment, self.case_insensitive));
+        Some(*child)
+    }
+
+    fn child(&mut self, parent: u32, segment: &PatternSegment) -> u32 {
+        // A pack with more than four billion nodes would exceed the size cap of its file.
+        let new = self.nodes.len() as u32;
+        let node = &mut self.nodes[parent as usize];
+        let child = match segment {
+            PatternSegment::One(_) => *node.one.get_or_insert(new),
+            PatternSegment::Rest => *node.rest.get_or_insert(new),
+            PatternSegment::Literal(literal) => {
+                let literal =
+                    if self.case_insensitive { literal.to_ascii_lowercase() } else { literal.clone() };
+                match node.literals.binary_search_by(|(other, _)| other.as_bytes().cmp(literal.as_bytes())) {
+                    Ok(place) => node.literals[place].1,
+                    Err(place) => {
+                        node.literals.insert(place, (literal.into(), new));
+                        new
+                    }
+                }
+            }
+        };
+        if child == new {
+            self.nodes.push(Node { loops: *segment == PatternSegment::Rest, ..Node::default() });
+        }
+        child
+    }
+}

@@ -1,0 +1,130 @@
+//! What a read rule decides, in types that need no further reading: reuse, overrides, conditions, bypass.
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+use super::raw::Directive;
+
+/// What becomes of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse {
+    /// It is fresh for this long; more than zero.
+    For(Duration),
+    /// It is never stored, but simultaneous requests share one.
+    CollapseOnly,
+    /// It is neither stored nor shared nor retried.
+    Pass,
+    /// RFC 9111 decides, from the response.
+    Origin,
+}
+
+/// Which response directives the rule overrides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `no-cache`, and `Pragma: no-cache`.
+    pub no_cache: bool,
+    /// `max-age`, `s-maxage` and `Expires`.
+    pub max_age: bool,
+    /// `no-store`.
+    pub no_store: bool,
+    /// `private`.
+    pub private: bool,
+    /// `must-revalidate` and `proxy-revalidate`.
+    pub must_revalidate: bool,
+}
+
+impl Overrides {
+    pub(super) fn new(directives: &[Directive]) -> Self {
+        let has = |directive| directives.contains(&directive);
+        Self {
+            no_cache: has(Directive::NoCache),
+            max_age: has(Directive::MaxAge),
+            no_store: has(Directive::NoStore),
+            private: has(Directive::Private),
+            must_revalidate: has(Directive::MustRevalidate),
+        }
+    }
+}
+
+/// A condition on an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Condition {
+    /// The status is one of these.
+    Statuses(Vec<u16>),
+    /// The JSON pointer (RFC 6901) leads to this value.
+    Json {
+        /// The pointer.
+        pointer: String,
+        /// The value; 1 and 1.0 differ, as they do in the body's text.
+        equals: serde_json::Value,
+    },
+    /// The JSON pointer leads to a value other than null, or to none.
+    JsonPresent {
+        /// The pointer.
+        pointer: String,
+        /// Whether there has to be a value.
+        present: bool,
+    },
+}
+
+impl Condition {
+    /// Whether the body has to be read as JSON to decide.
+    pub fn needs_body(&self) -> bool {
+        !matches!(self, Condition::Statuses(_))
+    }
+
+    /// Whether it holds for an answer; a body that is no JSON (`None`) has no values.
+    pub fn holds(&self, status: u16, body: Option<&serde_json::Value>) -> bool {
+        let at = |pointer: &str| body.and_then(|body| body.pointer(pointer)).filter(|value| !value.is_null());
+        match self {
+            Condition::Statuses(statuses) => statuses.contains(&status),
+            Condition::Json { pointer, equals } => at(pointer) == Some(equals),
+            Condition::JsonPresent { pointer, present } => at(pointer).is_some() == *present,
+        }
+    }
+}
+
+/// Callers that are always answered by the API itself, told by a request field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bypass {
+    /// The field.
+    pub header: HeaderName,
+    /// What its value is compared with: `*` stands for any characters, ASCII case does not matter.
+    pub matches: Vec<String>,
+}
+
+impl Bypass {
+    /// Whether the request has a field value that matches.
+    pub fn applies(&self, headers: &HeaderMap) -> bool {
+        let matches = |value: &[u8]| self.matches.iter().any(|glob| glob_matches(glob.as_bytes(), value));
+        headers.get_all(&self.header).iter().any(|value| matches(value.as_bytes()))
+    }
+}
+
+/// Whether `glob` matches the whole of `text`; linear in both times the number of stars at the worst.
+pub fn glob_matches(glob: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut position) = (0, 0);
+    let mut retry = None;
+    loop {
+        match (glob.get(position), text.get(at)) {
+            (Some(b'*'), _) => {
+                position += 1;
+                retry = Some((position, at));
+            }
+            (Some(wanted), Some(found)) if wanted.eq_ignore_ascii_case(found) => {
+                position += 1;
+                at += 1;
+            }
+            (None, None) => return true,
+            (_, None) => return false,
+            _ => match &mut retry {
+                Some((resume, resumed)) => {
+                    *resumed += 1;
+                    (position, at) = (*resume, *resumed);
+                }
+                None => return false,
+            },
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Templates of cache groups (RFC 9875): `guest/{vmid}`, `guest/{body.newid}`, or a path of the API.
+//!
+//! A template is parsed once against the capture names of its rule, so rendering cannot meet an
+//! unknown name. The invariant: a read and a write that render the same characters name the same
+//! group, whatever rule they come from; in a pack where case does not matter the rendered group is in
+//! lower case, for the same reason.
+
+use thiserror::Error;
+
+use super::fields::Fields;
+use super::pattern::Captures;
+
+/// A group, or part of the API's tree.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Group {
+    /// A group by name.
+    Named(String),
+    /// The answers of one path of the API, below its format prefix.
+    Path(String),
+    /// The answers of this path and of everything below; `/` is everything.
+    Subtree(String),
+}
+
+/// What the rule that a template belongs to can offer it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offers {
+    /// The path and the query, of a read.
+    Query,
+    /// The body too, of a write.
+    QueryAndBody,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Capture(usize),
+    Body(String),
+    Query(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Named,
+    Path,
+    Subtree,
+}
+
+/// A parsed template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupTemplate {
+    text: String,
+    kind: Kind,
+    parts: Vec<Part>,
+    fold: bool,
+}
+
+/// Why a template could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TemplateError {
+    /// Nothing is there.
+    #[error("a group needs a name")]
+    Empty,
+    /// A name that the path does not capture.
+    #[error("`{{{name}}}` is not a capture of the path{}", known(.captures))]
+    UnknownCapture {
+        /// The name.
+        name: String,
+        /// What the path captures.
+        captures: Vec<String>,
+    },
+    /// A field of the body where there is none.
+    #[error("`{{{0}}}`: a read has no body")]
+    NoBody(String),
+    /// A brace without its partner, or a wrong name.
+    #[error("`{0}` has a brace that is no placeholder: write {{name}}, {{body.name}} or {{query.name}}")]
+    BadPlaceholder(String),
+    /// A star where none is understood.
+    #[error("`*` stands only at the end of a path, as in `/nodes/{{node}}/**`")]
+    Star,
+    /// A path of the API with empty segments.
+    #[error("a path has no empty segments and no slash at its end")]
+    EmptySegment,
+}
+
+fn known(captures: &[String]) -> String {
+    match captures {
+        [] => ", which captures nothing".to_owned(),
+        names => format!("; it captures {}", names.join(", ")),
+    }
+}
+
+impl GroupTemplate {
+    /// Reads a template for a rule that captures `captures`; `fold` makes what it renders lower case.
+    pub(super) fn parse(
+        text: &str,
+        captures: &[String],
+        offers: Offers,
+        fold: bool,
+    ) -> Result<Self, TemplateError> {
+        let (kind, body) = match text.strip_suffix("/**") {
+            Some(prefix) if text.starts_with('/') => (Kind::Subtree, prefix),
+            _ if text.starts_with('/') => (Kind::Path, text),
+            _ => (Kind::Named, text),
+        };
+        if text.is_empty() {
+            return Err(TemplateError::Empty);
+        }
+        if body.contains('*') {
+            return Err(TemplateError::Star);
+        }
+        let dangling = body.ends_with('/') && (kind == Kind::Subtree || body.len() > 1);
+        if kind != Kind::Named && (dangling || body.contains("//")) {
+            return Err(TemplateError::EmptySegment);
+        }
+        let mut parts = Vec::new();
+        let mut rest = body;
+        while !rest.is_empty() {
+            let (literal, placeholder, after) = match rest.split_once('{') {
+                None => (rest, None, ""),
+                Some((literal, tail)) => {
+                    let (name, after) =
+                        tail.split_once('}').ok_or_else(|| TemplateError::BadPlaceholder(text.to_owned()))?;
+                    (literal, Some(name), after)
+                }
+            };
+            if literal.contains('}') {
+                return Err(TemplateError::BadPlaceholder(text.to_owned()));
+            }
+            if !literal.is_empty() {
+                parts.push(Part::Literal(literal.to_owned()));
+            }
+            if let Some(name) = placeholder {
+                parts.push(part(name, text, captures, offers)?);
+            }
+            rest = after;
+        }
+        Ok(Self { text: text.to_owned(), kind, parts, fold })
+    }
+
+    /// The group for a matched path. `None` when a field of the body or query that the template names
+    /// is absent or empty. Values are used as they are; a `/` inside a value is kept. The first wins
+    /// where a field is repeated.
+    pub fn render(&self, path: &str, captures: &Captures, fields: &Fields) -> Option<Group> {
+        let mut group = String::with_capacity(self.text.len() + 16);
+        for part in &self.parts {
+            group.push_str(match part {
+                Part::Literal(literal) => literal,
+                Part::Capture(position) => captures.get(path, *position),
+                Part::Body(name) => first(&fields.body, name)?,
+                Part::Query(name) => first(&fields.query, name)?,
+            });
+        }
+        if self.fold {
+            group.make_ascii_lowercase();
+        }
+        Some(match self.kind {
+            Kind::Named => Group::Named(group),
+            Kind::Path => Group::Path(group),
+            Kind::Subtree if group.is_empty() => Group::Subtree("/".to_owned()),
+            Kind::Subtree => Group::Subtree(group),
+        })
+    }
+
+    /// The template as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it names a field of the body.
+    pub fn needs_body(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Body(_)))
+    }
+
+    /// Whether it names a group by name, not a path of the API.
+    pub fn is_named(&self) -> bool {
+        self.kind == Kind::Named
+    }
+
+    /// Whether some value renders both templates to the same group. Compared segment by segment, a
+    /// segment with a placeholder equals any: enough to tell `guest/{vmid}` from `guests`.
+    pub(super) fn may_equal(&self, other: &Self) -> bool {
+        let mut ours = self.text.split('/');
+        let mut theirs = other.text.split('/');
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(our), Some(their)) if our.contains('{') || their.contains('{') || our == their => {}
+                _ => return false,
+            }
+        }
+    }
+}
+
+fn part(name: &str, text: &str, captures: &[String], offers: Offers) -> Result<Part, TemplateError> {
+    if name.is_empty() || name.contains('{') {
+        return Err(TemplateError::BadPlaceholder(text.to_owned()));
+    }
+    match name.split_once('.') {
+        Some(("body", _)) if offers == Offers::Query => Err(TemplateError::NoBody(name.to_owned())),
+        Some(("body", field)) if !field.is_empty() => Ok(Part::Body(field.to_owned())),
+        Some(("query", field)) if !field.is_empty() => Ok(Part::Query(field.to_owned())),
+        Some(_) => Err(TemplateError::BadPlaceholder(text.to_owned())),
+        None => match captures.iter().position(|capture| capture == name) {
+            Some(position) => Ok(Part::Capture(position)),
+            None => Err(TemplateError::UnknownCapture { name: name.to_owned(), captures: captures.to_vec() }),
+        },
+    }
+}
+
+fn first<'f>(fields: &'f [(String, String)], name: &str) -> Option<&'f str> {
+    fields.iter().find(|(field, value)| field == name && !value.is_empty()).map(|(_, value)| value.as_str())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,312 @@
+use http::{HeaderMap, HeaderValue};
+
+use super::*;
+
+const PACK: &str = r#"
+api: proxmox
+reads:
+  - path: /api2/{format}/nodes/{node}/qemu/{vmid}/status/current
+    ttl: 5s
+    stale_while_revalidate: 10s
+    stale_if_error: 1h
+    share: principal
+    override: [no-cache, max-age, no-store]
+    groups: ["guest/{vmid}", "node/{node}"]
+    ignore_query: [_dc]
+    only: [{statuses: [200]}, {json: /success, equals: 1}]
+    unless: {json: /data/lock, present: true}
+    bypass: {header: CommandName, matches: ["vm wait", "* update"]}
+  - path: /api2/{format}/cluster/nextid
+    ttl: pass
+  - path: /api2/{format}/cluster/*
+    ttl: 0s
+    stale_to: everyone
+    anonymous: true
+    per_endpoint: true
+    disk: false
+  - path: /api2/{format}/**
+    ttl: origin
+writes:
+  - methods: [POST]
+    path: /api2/{format}/nodes/{node}/qemu/{vmid}/status/{verb}
+    invalidates: ["guest/{vmid}", "node/{node}"]
+    operation: proxmox-task
+    settle: 15s
+  - methods: [POST, PUT]
+    path: /api2/{format}/nodes/{node}/qemu/{vmid}/clone
+    invalidates: ["guest/{body.newid}", "/nodes/{node}/**"]
+  - methods: [PUT, DELETE]
+    path: /api2/{format}/nodes/**
+    invalidates: []
+    reason: nothing is shown of it
+    collapse: false
+"#;
+
+fn pack(text: &str) -> RuleSet {
+    let lines = |list: Vec<Diagnostic>| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    RuleSet::parse("pack.yaml", text).map_err(lines).unwrap()
+}
+
+fn mistakes(text: &str) -> Vec<String> {
+    let list = RuleSet::parse("p", text).err().unwrap_or_default();
+    list.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_rule_has_what_is_written() {
+    let set = pack(PACK);
+    let path = "/api2/json/nodes/pve1/qemu/100/status/current";
+    let found = set.read(path).unwrap();
+    let rule = found.rule;
+    assert_eq!((found.index, rule.line, rule.column, rule.source.as_str()), (0, 4, 5, "pack.yaml"));
+    assert_eq!(rule.captures, ["format", "node", "vmid"]);
+    assert_eq!(found.captures.get(path, rule.capture("vmid").unwrap()), "100");
+    assert_eq!(rule.reuse, Reuse::For(Duration::from_secs(5)));
+    assert_eq!(rule.stale_while_revalidate, Duration::from_secs(10));
+    assert_eq!(rule.stale_if_error, Duration::from_secs(3600));
+    assert_eq!((rule.share, rule.stale_to, rule.disk), (Sharing::Principal, StaleTo::Watchers, true));
+    let overrides = Overrides { no_cache: true, max_age: true, no_store: true, ..Overrides::default() };
+    assert_eq!(rule.overrides, overrides);
+    assert_eq!(rule.only.len(), 2);
+    assert_eq!(rule.unless, [Condition::JsonPresent { pointer: "/data/lock".into(), present: true }]);
+    assert_eq!(rule.bypass.len(), 1);
+
+    let rest = set.read("/api2/json/cluster/tasks").unwrap().rule;
+    assert_eq!(rest.reuse, Reuse::CollapseOnly);
+    assert_eq!(
+        (rest.stale_to, rest.anonymous, rest.per_endpoint, rest.disk),
+        (StaleTo::Everyone, true, true, false)
+    );
+    assert_eq!(rest.only, [Condition::Statuses(vec![200])]);
+    assert_eq!(rest.overrides, Overrides { no_cache: true, max_age: true, ..Overrides::default() });
+    assert_eq!(set.read("/api2/json/cluster/nextid").unwrap().rule.reuse, Reuse::Pass);
+    assert_eq!(set.read("/api2").map(|found| found.index), None);
+    assert_eq!(set.read("/api2/json").unwrap().rule.reuse, Reuse::Origin);
+}
+
+#[test]
+fn the_method_chooses_among_writes() {
+    let set = pack(PACK);
+    let index = |method: Method, path| set.write(&method, path).map(|found| found.index);
+    let clone = "/api2/json/nodes/pve1/qemu/100/clone";
+    assert_eq!(index(Method::POST, "/api2/json/nodes/pve1/qemu/100/status/stop"), Some(0));
+    assert_eq!(index(Method::PUT, "/api2/json/nodes/pve1/qemu/100/status/stop"), Some(2));
+    assert_eq!(index(Method::PUT, clone), Some(1));
+    assert_eq!(index(Method::DELETE, clone), Some(2));
+    assert_eq!(index(Method::PATCH, clone), None);
+
+    let found = set.write(&Method::POST, clone).unwrap();
+    assert!(found.rule.needs_body && !set.writes[0].needs_body);
+    assert_eq!((found.rule.settle, set.writes[0].settle), (Duration::from_secs(3), Duration::from_secs(15)));
+    assert_eq!(set.writes[0].operation.as_deref(), Some("proxmox-task"));
+    let render = |fields: &Fields| {
+        let templates = found.rule.invalidates.iter();
+        templates.map(|template| template.render(clone, &found.captures, fields)).collect::<Vec<_>>()
+    };
+    let subtree = Some(Group::Subtree("/nodes/pve1".into()));
+    assert_eq!(
+        render(&Fields::from_json(br#"{"newid": 200}"#)),
+        [Some(Group::Named("guest/200".into())), subtree.clone()]
+    );
+    assert_eq!(render(&Fields::default()), [None, subtree]);
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let text = "\
+api: proxmox
+match: {fold_case: true}
+reads:
+  - path: /a/{x}
+    ttl: 5
+    groups: [g]
+  - path: /b/{x}
+    ttl: 5s
+    groups: [g, 'g/{y}']
+    keep_warm: {every: 30s}
+    promote: x
+    moving: []
+  - path: /b/{other}
+    ttl: 1s
+  - path: c
+    ttl: 1s
+    only: [{statuses: [20]}, {json: x, equals: 1}, {json: /x}]
+    unless: {present: true}
+    bypass: {header: 'a b', matches: []}
+  - path: /d
+    tll: 1s
+    ttl: 1s
+writes:
+  - methods: [get, POST, GET]
+    path: /w
+    invalidates: []
+    collapse: true
+    batch: {window: 2s}
+  - methods: [POST]
+    path: /w
+    invalidates: [g]
+  - methods: []
+    path: /v
+    invalidates: [g]
+";
+    let expected = [
+        "p:2:9: `fold_case` is part of the contract but not built yet",
+        "p:5:10: `5` is not a duration: write a whole number and a unit (ms, s, m, h or d), as in 5s; or `pass` or `origin`",
+        "p:9:17: `{y}` is not a capture of the path; it captures x",
+        "p:10:5: `keep_warm` is part of the contract but not built yet",
+        "p:11:5: `promote` is part of the contract but not built yet",
+        "p:12:5: `moving` is part of the contract but not built yet",
+        "p:13:5: rule can never match: line 7 comes first",
+        "p:15:11: a path pattern starts with `/`",
+        "p:17:12: a status has three digits",
+        "p:17:30: `x` is not a JSON pointer: it starts with `/`",
+        "p:17:52: `json` goes with one of `equals` (not null) and `present`",
+        "p:18:13: a condition needs `statuses` or `json`",
+        "p:18:13: `json` goes with one of `equals` (not null) and `present`",
+        "p:19:13: `a b` is not the name of a header field",
+        "p:21:5: unknown field `tll`, expected one of",
+        "p:24:15: `get` is not a method: they are written in capitals, as in POST",
+        "p:24:26: `GET` is not a method that writes",
+        "p:26:18: a write that invalidates nothing needs a `reason`",
+        "p:27:5: `collapse` is part of the contract but not built yet",
+        "p:28:5: `batch` is part of the contract but not built yet",
+        "p:29:5: rule can never match: line 24 comes first",
+        "p:32:14: a write rule needs at least one method",
+    ];
+    let found = mistakes(text);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn a_covered_write_is_told_by_its_methods() {
+    let write = |methods: &str, path: &str| {
+        format!("  - {{methods: [{methods}], path: {path}, invalidates: [], reason: x}}\n")
+    };
+    let lines = |writes: &[String]| mistakes(&format!("api: none\nwrites:\n{}", writes.concat()));
+    let (posts, puts) = (write("POST", "/a/**"), write("PUT", "/a/b"));
+    assert_eq!(lines(&[posts.clone(), write("POST, PUT", "/a/b")]), [""; 0]);
+    assert_eq!(
+        lines(&[posts, puts, write("POST, PUT", "'/a/b'")]),
+        ["p:5:5: rule can never match: line 3 comes first"]
+    );
+}
+
+#[test]
+fn groups_that_only_one_side_names_are_warned_of() {
+    let text = "\
+api: none
+reads:
+  - {path: '/a/{x}', ttl: 1s, groups: ['a/{x}', lonely, both]}
+writes:
+  - {methods: [PUT], path: '/a/{y}', invalidates: ['a/{y}', nobody, both, '/z/**']}
+";
+    let warnings: Vec<String> = pack(text).warnings().iter().map(ToString::to_string).collect();
+    let expected = [
+        "pack.yaml:3:5: warning: no write invalidates the group `lonely`",
+        "pack.yaml:5:5: warning: no read has the group `nobody`",
+    ];
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn the_fingerprint_is_of_the_meaning() {
+    let fingerprint = |text: &str| pack(text).reads.last().unwrap().fingerprint;
+    let base = fingerprint("api: none\nreads:\n  - {path: /a, ttl: 60s}\n");
+    for same in [
+        "api: none\nreads:\n  - {path: /b, ttl: 1s}\n  - ttl: 1m\n    path: /a\n",
+        "api: none\nreads:\n  - {path: /a, ttl: 1m, share: credential, only: {statuses: [200]}}\n",
+    ] {
+        assert_eq!(fingerprint(same), base, "{same}");
+    }
+    for other in [
+        "api: other\nreads:\n  - {path: /a, ttl: 60s}\n",
+        "api: none\nmatch: {case_insensitive: true}\nreads:\n  - {path: /a, ttl: 60s}\n",
+        "api: none\nreads:\n  - {path: /a, ttl: 61s}\n",
+        "api: none\nreads:\n  - {path: '/{a}', ttl: 60s}\n",
+        "api: none\nreads:\n  - {path: /a, ttl: 60s, groups: [g]}\n",
+    ] {
+        assert_ne!(fingerprint(other), base, "{other}");
+    }
+}
+
+#[test]
+fn packs_join_in_order() {
+    let one = "api: none\nreads:\n  - {path: /a, ttl: 1s}\n";
+    let two = "api: none\nreads:\n  - {path: '/{x}', ttl: 2s}\nwrites:\n  - {methods: [PUT], path: /a, invalidates: [g]}\n";
+    let joined = RuleSet::join(vec![pack(one), pack(two)]).unwrap();
+    let index = |path| joined.read(path).map(|found| found.index);
+    assert_eq!((index("/a"), index("/b"), index("/")), (Some(0), Some(1), None));
+    assert!(joined.write(&Method::PUT, "/a").is_some());
+    // In front of another pack a rule covers on purpose.
+    assert!(RuleSet::join(vec![pack(two), pack(one)]).is_ok());
+    for other in ["api: other", "api: none\nmatch: {case_insensitive: true}"] {
+        assert!(RuleSet::join(vec![pack(one), pack(other)]).is_err(), "{other}");
+    }
+    assert!(RuleSet::join(Vec::new()).unwrap().read("/a").is_none());
+}
+
+#[test]
+fn case_is_ignored_where_the_api_ignores_it() {
+    let text = "api: none\nmatch: {case_insensitive: true}\nreads:\n  - {path: '/Sub/{id}', ttl: 1s, groups: ['Sub/{id}']}\n";
+    let set = pack(text);
+    let path = "/sUB/AbC";
+    let found = set.read(path).unwrap();
+    let group = found.rule.groups[0].render(path, &found.captures, &Fields::default());
+    assert_eq!(group, Some(Group::Named("sub/abc".into())));
+}
+
+#[test]
+fn conditions_hold() {
+    let body = serde_json::json!({"success": 1, "data": {"lock": null, "name": "x"}});
+    let json = |pointer: &str, equals: serde_json::Value| Condition::Json { pointer: pointer.into(), equals };
+    let present = |pointer: &str, present| Condition::JsonPresent { pointer: pointer.into(), present };
+    for (condition, with_body, without) in [
+        (Condition::Statuses(vec![200, 206]), true, true),
+        (Condition::Statuses(vec![404]), false, false),
+        (json("/success", 1.into()), true, false),
+        (json("/success", "1".into()), false, false),
+        (json("/data/name", "x".into()), true, false),
+        (present("/data/name", true), true, false),
+        (present("/data/lock", true), false, false),
+        (present("/data/lock", false), true, true),
+    ] {
+        assert_eq!(condition.holds(200, Some(&body)), with_body, "{condition:?}");
+        assert_eq!(condition.holds(200, None), without, "{condition:?}");
+    }
+}
+
+#[test]
+fn callers_bypass_by_a_field() {
+    let bypass = Bypass {
+        header: http::HeaderName::from_static("commandname"),
+        matches: vec!["vm wait".into(), "* update".into(), "a*b*c".into()],
+    };
+    for (value, expected) in [
+        ("vm wait", true),
+        ("VM Wait", true),
+        ("vm wait ", false),
+        ("vm update", true),
+        ("update", false),
+        ("vm updates", false),
+        ("aXbYbZc", true),
+        ("abc", true),
+        ("acb", false),
+    ] {
+        let headers = HeaderMap::from_iter([(bypass.header.clone(), HeaderValue::from_static(value))]);
+        assert_eq!(bypass.applies(&headers), expected, "{value}");
+    }
+    assert!(!bypass.applies(&HeaderMap::new()));
+}
+
+#[test]
+fn the_built_in_packs_are_sound() {
+    for name in builtin_names() {
+        let set = RuleSet::parse(name, builtin(name).unwrap());
+        let lines: Vec<String> = set.err().unwrap_or_default().iter().map(ToString::to_string).collect();
+        assert_eq!(lines, [""; 0]);
+    }
+    assert!(builtin("nothing").is_none());
+}
