@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use super::check;
 use super::diagnostic::Diagnostic;
-use super::document::{Document, Place, Step, path};
+use super::document::{Document, Place, Step, at};
 use super::index::Index;
 use super::pattern::Pattern;
 use super::policy::{Bypass, Condition, Overrides, Reuse};
@@ -53,7 +53,7 @@ struct Here {
 
 impl Here {
     fn path(&self, rest: &[Step]) -> Vec<Step> {
-        [&path![self.list, self.index], rest].concat()
+        [&at![self.list, self.index], rest].concat()
     }
 }
 
@@ -61,7 +61,7 @@ impl Compiler<'_> {
     fn pack(&mut self, raw: &RawPack) -> RuleSet {
         self.matching = raw.matching.clone();
         if raw.matching.fold_case {
-            self.not_built(&path!["match", "fold_case"]);
+            self.not_built(&at!["match", "fold_case"]);
         }
         let heres = |document: &Document, list: &'static str, count: usize| {
             let places = document.items(list, count).into_iter().enumerate();
@@ -92,7 +92,7 @@ impl Compiler<'_> {
     fn read(&mut self, here: &Here, raw: &RawRead, api: &str) -> Option<ReadRule> {
         let missing = [("promote", raw.promote), ("moving", raw.moving), ("keep_warm", raw.keep_warm)];
         self.refuse(here, &missing);
-        let groups_at = |index| here.path(&path!["groups", index]);
+        let groups_at = |index| here.path(&at!["groups", index]);
         let only = self.conditions(here, "only", &raw.only);
         let unless = self.conditions(here, "unless", &raw.unless);
         let bypass = self.bypass(here, &raw.bypass);
@@ -135,12 +135,12 @@ impl Compiler<'_> {
         for (index, name) in raw.methods.iter().enumerate() {
             match Method::from_bytes(name.as_bytes()) {
                 Ok(method) if NOT_WRITES.contains(&method) => {
-                    let at = here.path(&path!["methods", index]);
+                    let at = here.path(&at!["methods", index]);
                     self.error(&at, format!("`{name}` is not a method that writes"));
                 }
                 Ok(method) if !name.bytes().any(|byte| byte.is_ascii_lowercase()) => methods.push(method),
                 _ => {
-                    let at = here.path(&path!["methods", index]);
+                    let at = here.path(&at!["methods", index]);
                     self.error(
                         &at,
                         format!("`{name}` is not a method: they are written in capitals, as in POST"),
@@ -149,15 +149,15 @@ impl Compiler<'_> {
             }
         }
         if raw.methods.is_empty() {
-            self.error(&here.path(&path!["methods"]), "a write rule needs at least one method");
+            self.error(&here.path(&at!["methods"]), "a write rule needs at least one method");
         }
         if raw.invalidates.is_empty() && raw.reason.as_ref().is_none_or(|reason| reason.trim().is_empty()) {
-            let at = here.path(&path!["invalidates"]);
+            let at = here.path(&at!["invalidates"]);
             self.error(&at, "a write that invalidates nothing needs a `reason`");
         }
         let pattern = self.pattern(here, &raw.path)?;
         let captures = pattern.captures();
-        let at = |index| here.path(&path!["invalidates", index]);
+        let at = |index| here.path(&at!["invalidates", index]);
         let invalidates = self.templates(&raw.invalidates, at, &captures, Offers::QueryAndBody);
         Some(WriteRule {
             name: raw.path.clone(),
@@ -178,7 +178,7 @@ impl Compiler<'_> {
 
     fn pattern(&mut self, here: &Here, text: &str) -> Option<Pattern> {
         let parsed = Pattern::parse(text);
-        parsed.map_err(|error| self.error(&here.path(&path!["path"]), error.to_string())).ok()
+        parsed.map_err(|error| self.error(&here.path(&at!["path"]), error.to_string())).ok()
     }
 
     fn templates(
@@ -249,7 +249,7 @@ impl Compiler<'_> {
 
     fn refuse(&mut self, here: &Here, keys: &[(&'static str, Option<NotBuilt>)]) {
         for (key, _) in keys.iter().filter(|(_, value)| value.is_some()) {
-            self.not_built(&here.path(&path![*key]));
+            self.not_built(&here.path(&at![*key]));
         }
     }
 
@@ -268,7 +268,7 @@ impl Compiler<'_> {
 }
 
 fn item_path(here: &Here, key: &'static str, listed: bool, index: usize) -> Vec<Step> {
-    if listed { here.path(&path![key, index]) } else { here.path(&path![key]) }
+    if listed { here.path(&at![key, index]) } else { here.path(&at![key]) }
 }
 
 /// A hash of what a rule means. The keys are fixed, so that it is the same in every run.

@@ -44,12 +44,12 @@ impl From<usize> for Step {
     }
 }
 
-/// A path of steps from keys and indexes: `path!["reads", 3, "ttl"]`.
-macro_rules! path {
+/// A path of steps from keys and indexes: `at!["reads", 3, "ttl"]`.
+macro_rules! at {
     ($($step:expr),* $(,)?) => { [$($crate::rules::document::Step::from($step)),*] };
 }
 
-pub(crate) use path;
+pub(crate) use at;
 
 /// Where a node stands in its file, both from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Document {
     /// The places of the items of the list under the top-level key `key`, as they are in the typed form.
     pub fn items(&self, key: &str, count: usize) -> Vec<Place> {
         let mut places = scan_items(&self.text, key);
-        let list = path![key];
+        let list = at![key];
         let gone = |index: usize| {
             let item = [list[0].clone(), Step::Item(index)];
             self.removed.iter().any(|removed| removed[..] == item[..])
@@ -146,7 +146,7 @@ impl Document {
             return places;
         }
         // Not in block style: ask the parser for each.
-        (0..count).map(|index| self.place(&self.original(&path![key, index]))).collect()
+        (0..count).map(|index| self.place(&self.original(&at![key, index]))).collect()
     }
 
     fn diagnostic(&self, place: Place, severity: Severity, message: String) -> Diagnostic {

@@ -69,11 +69,11 @@ fn what_is_left_keeps_its_places() {
     let place = |line, column| Place { line, column };
     assert_eq!(document.items("items", 2), [place(3, 3), place(5, 5)]);
     let at = |path: &[Step]| document.error(path, "m").to_string();
-    assert_eq!(at(&path!["items", 1, "name"]), "f:5:11: m");
-    assert_eq!(at(&path!["items", 1, "numbers", 0]), "f:6:18: m");
+    assert_eq!(at(&at!["items", 1, "name"]), "f:5:11: m");
+    assert_eq!(at(&at!["items", 1, "numbers", 0]), "f:6:18: m");
     // Of something absent the parent is named.
-    assert_eq!(at(&path!["items", 0, "wait"]), "f:3:3: m");
-    assert_eq!(document.key_error(&path!["items", 1, "numbers"], "m").to_string(), "f:6:5: m");
+    assert_eq!(at(&at!["items", 0, "wait"]), "f:3:3: m");
+    assert_eq!(document.key_error(&at!["items", 1, "numbers"], "m").to_string(), "f:6:5: m");
 }
 
 #[test]
