@@ -8,4 +8,4 @@ pub mod flight;
 pub mod groups;
 pub mod key;
 pub mod memory;
-//pub mod storable;
+pub mod storable;

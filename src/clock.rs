@@ -27,6 +27,11 @@ impl Timestamp {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// This point moved `by` into the past; it stops at the clock's start.
+    pub fn before(self, by: Duration) -> Timestamp {
+        Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
     /// This point moved `by` into the future; it stops at the end of time.
     pub fn after(self, by: Duration) -> Timestamp {
         Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))

@@ -1,1 +1,87 @@
-//! (see the module list in ARCHITECTURE.md)
+//! The proxy: the life of a request, from its admission to its answer.
+
+mod admit;
+mod body;
+mod error;
+mod fill;
+mod forward;
+mod lookup;
+mod operations;
+mod read;
+mod respond;
+mod route;
+mod site;
+mod tunnel;
+mod write;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::{Request, Response};
+use hyper::body::Incoming;
+
+pub use body::Body;
+pub use error::Failure;
+pub use site::{Shared, Site, SiteConfig};
+
+use lookup::Lookup;
+use route::Route;
+
+/// One upstream as clients reach it through a listener.
+#[derive(Clone)]
+pub struct Proxy {
+    site: Arc<ArcSwap<Site>>,
+}
+
+impl Proxy {
+    /// A proxy for `site`, which [`Proxy::reload`] replaces.
+    pub fn new(site: Arc<Site>) -> Self {
+        Self { site: Arc::new(ArcSwap::new(site)) }
+    }
+
+    /// Serves requests by `site` from now on; those in progress keep the one they began with.
+    pub fn reload(&self, site: Arc<Site>) {
+        self.site.store(site);
+    }
+
+    /// The site that requests are served by now.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.load_full()
+    }
+
+    /// The life of a request. Only what a hit needs happens here, without a wait and without an
+    /// allocation of our own; everything that may go upstream has its own file.
+    pub async fn handle(&self, request: Request<Incoming>, client: std::net::SocketAddr) -> Response<Body> {
+        let site = self.site.load();
+        let now = site.shared.clock.now();
+        let admitted = match admit::admit(&site, &request) {
+            Ok(admitted) => admitted,
+            Err(refusal) => return respond::refused(&site, &request, client, now, refusal),
+        };
+        match route::route(&site, &request, admitted) {
+            Route::Read(read) => match lookup::lookup(&site, &request, &read, now) {
+                Lookup::Fresh(key, entry) => respond::hit(&site, &request, &read, client, now, key, &entry),
+                found => {
+                    let read = read.detach();
+                    let site = Arc::clone(&site);
+                    Box::pin(read::read(site, request, client, now, read, found)).await
+                }
+            },
+            Route::Write(write) => {
+                let write = write.detach();
+                let site = Arc::clone(&site);
+                Box::pin(write::write(site, request, client, now, write)).await
+            }
+            Route::Pass(pass) => {
+                let pass = pass.detach();
+                let site = Arc::clone(&site);
+                Box::pin(forward::pass(site, request, client, now, pass)).await
+            }
+            Route::Tunnel(pass) => {
+                let pass = pass.detach();
+                let site = Arc::clone(&site);
+                Box::pin(tunnel::tunnel(site, request, client, now, pass)).await
+            }
+        }
+    }
+}

@@ -88,6 +88,7 @@ pub struct Entry {
     fields_start: u32,
     body_start: u32,
     field_count: u16,
+    compressible: bool,
     status: StatusCode,
     soft_expired: AtomicBool,
     reason: Option<Bytes>,
@@ -122,6 +123,10 @@ impl Entry {
         for (name, value) in head.fields.iter().filter(|(name, _)| fields::is_storable(name)) {
             field_count += u16::from(put_field(&mut block, name, value.as_bytes()));
         }
+        let compressible = is_compressible(&head.fields, body_length);
+        if compressible {
+            field_count += u16::from(put_field(&mut block, &header::VARY, b"Accept-Encoding"));
+        }
         if let Some(etag) = etag {
             field_count += u16::from(put_field(&mut block, &header::ETAG, etag.as_bytes()));
         }
@@ -135,6 +140,7 @@ impl Entry {
             fields_start,
             body_start,
             field_count,
+            compressible,
             status: head.status,
             soft_expired: AtomicBool::new(false),
             reason: head.reason.clone(),
@@ -184,6 +190,11 @@ impl Entry {
     /// How many bytes the body has.
     pub fn body_length(&self) -> usize {
         self.block.len() - self.body_start as usize
+    }
+
+    /// Whether clients that accept it get the body compressed.
+    pub fn compressible(&self) -> bool {
+        self.compressible
     }
 
     /// The target as the client that caused the fetch wrote it.
@@ -272,6 +283,21 @@ impl Entry {
     pub fn weight(&self) -> u64 {
         (self.block.len() + size_of_val(&*self.groups) + self.reason.as_ref().map_or(0, Bytes::len)) as u64
     }
+}
+
+/// Below this a compressed body saves no packet.
+const COMPRESS_FROM: usize = 1024;
+
+/// Whether compressing is worth it, and the coding is ours to choose.
+fn is_compressible(fields: &HeaderMap, length: usize) -> bool {
+    length >= COMPRESS_FROM
+        && !fields.contains_key(header::CONTENT_ENCODING)
+        && !fields.contains_key(header::VARY)
+        && fields.get(header::CONTENT_TYPE).is_some_and(|value| {
+            let kind = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default();
+            kind.starts_with(b"text/")
+                || [&b"json"[..], b"xml", b"javascript"].iter().any(|ending| kind.trim_ascii().ends_with(ending))
+        })
 }
 
 /// Whether the field was written; values over 64 KiB cannot come from the upstream's bounded head.

@@ -55,9 +55,18 @@ struct Inner<F> {
 
 enum Stage<F> {
     Waiting,
-    Shared(Arc<Head>),
+    Shared(Arc<Head>, Keeping),
     Alone,
     Failed(F),
+}
+
+/// Whether a shared answer is meant for the store, once it is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeping {
+    /// It is.
+    Kept,
+    /// Only those who wait get it.
+    Shared,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,7 +85,7 @@ struct Reader {
 /// What a flight came to, for each of its waiters.
 pub enum Landing<F> {
     /// The answer is for all who wait; its body follows.
-    Shared(Arc<Head>, FlightBody<F>),
+    Shared(Arc<Head>, Keeping, FlightBody<F>),
     /// The answer is for the one that caused the fetch alone; everybody else fetches for themselves.
     Alone,
     /// There is no answer.
@@ -149,7 +158,7 @@ impl<F: Clone> Waiter<F> {
     /// Waits until the flight has an answer's head, or has failed.
     pub async fn landing(self) -> Landing<F> {
         enum Found<F> {
-            Shared(Arc<Head>),
+            Shared(Arc<Head>, Keeping),
             Alone,
             Failed(F),
         }
@@ -160,14 +169,14 @@ impl<F: Clone> Waiter<F> {
                     inner.reader(self.place).waker = Some(context.waker().clone());
                     Poll::Pending
                 }
-                Stage::Shared(head) => Poll::Ready(Found::Shared(head.clone())),
+                Stage::Shared(head, keeping) => Poll::Ready(Found::Shared(head.clone(), *keeping)),
                 Stage::Alone => Poll::Ready(Found::Alone),
                 Stage::Failed(failure) => Poll::Ready(Found::Failed(failure.clone())),
             }
         })
         .await;
         match found {
-            Found::Shared(head) => Landing::Shared(head, FlightBody::new(self)),
+            Found::Shared(head, keeping) => Landing::Shared(head, keeping, FlightBody::new(self)),
             Found::Alone => Landing::Alone,
             Found::Failed(failure) => Landing::Failed(failure),
         }
@@ -240,8 +249,8 @@ impl<F: From<LeaderLost>> Fill<F> {
     }
 
     /// Hands the head to everybody; the body follows by [`Fill::push`].
-    pub fn share(&self, head: Arc<Head>) {
-        self.flight.update(|inner| inner.stage = Stage::Shared(head));
+    pub fn share(&self, head: Arc<Head>, keeping: Keeping) {
+        self.flight.update(|inner| inner.stage = Stage::Shared(head, keeping));
     }
 
     /// The answer is not for sharing: releases everybody together.

@@ -9,7 +9,6 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher24};
 
-use crate::semantics::encoding::Coding;
 use crate::semantics::query::{self, Separators};
 
 /// The key of an entry or a flight.
@@ -17,6 +16,11 @@ use crate::semantics::query::{self, Separators};
 pub struct Key(u128);
 
 impl Key {
+    /// The key of the same answer compressed with gzip: another one for every key.
+    pub fn gzip(self) -> Key {
+        Key(self.0 ^ 0x677a_6970_677a_6970_677a_6970_677a_6970)
+    }
+
     /// A number spread evenly over the keys, for choosing a shard.
     pub fn spread(self) -> usize {
         self.0 as usize
@@ -46,8 +50,6 @@ pub struct KeyParts<'r> {
     pub rule: u64,
     /// Who may see it.
     pub partition: Partition,
-    /// In which content coding.
-    pub coding: Coding,
     /// From which endpoint, where the rule says that answers differ by node.
     pub endpoint: Option<u32>,
     /// The path as the client wrote it.
@@ -95,13 +97,7 @@ impl Secret {
         hasher.write_u8(b'k');
         hasher.write_u64(parts.rule);
         hasher.write_u128(parts.partition.0);
-        let coding = match parts.coding {
-            Coding::Identity => 0,
-            Coding::Gzip => 1,
-        };
-        hasher.write_u64(
-            u64::from(parts.site) << 32 | coding << 31 | u64::from(parts.endpoint.map_or(0, |e| e + 1)),
-        );
+        hasher.write_u64(u64::from(parts.site) << 32 | u64::from(parts.endpoint.map_or(0, |e| e + 1)));
         write(&mut hasher, parts.path.as_bytes());
         if let Some(text) = parts.query {
             query::canonical(text, parts.separators, parts.ignored_query, |pair| {
@@ -120,9 +116,9 @@ impl Secret {
     }
 
     /// A hash of a body, for validators.
-    pub fn content(&self, body: &[u8]) -> u128 {
+    pub fn content(&self, body: &[bytes::Bytes]) -> u128 {
         let mut hasher = self.0;
-        hasher.write(body);
+        body.iter().for_each(|chunk| hasher.write(chunk));
         hasher.finish128().as_u128()
     }
 }
@@ -142,7 +138,6 @@ mod tests {
             site: 0,
             rule: 7,
             partition: Partition::ANONYMOUS,
-            coding: Coding::Identity,
             endpoint: None,
             path,
             query,
@@ -165,7 +160,6 @@ mod tests {
             parts("/%61", Some("x=1&y=2")),
             KeyParts { site: 1, ..base },
             KeyParts { rule: 8, ..base },
-            KeyParts { coding: Coding::Gzip, ..base },
             KeyParts { endpoint: Some(0), ..base },
             KeyParts { partition: secret.partition(&[b"ticket", b"x"]), ..base },
         ];

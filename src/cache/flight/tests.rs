@@ -6,7 +6,6 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::cache::groups::{GroupName, Groups};
 use crate::cache::key::{KeyParts, Partition, Secret};
-use crate::semantics::encoding::Coding;
 use crate::semantics::query::Separators;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +34,6 @@ impl Rig {
             site: 0,
             rule: 0,
             partition: Partition::ANONYMOUS,
-            coding: Coding::Identity,
             endpoint: None,
             path: "/a",
             query: None,
@@ -72,7 +70,7 @@ fn head() -> Arc<Head> {
 
 async fn shared(waiter: Waiter<Failure>) -> FlightBody<Failure> {
     match waiter.landing().await {
-        Landing::Shared(_, body) => body,
+        Landing::Shared(_, _, body) => body,
         _ => panic!("expected a shared answer"),
     }
 }
@@ -82,7 +80,7 @@ async fn everybody_reads_the_whole_body_whenever_they_came() {
     let rig = Rig::new();
     let (fill, first) = rig.lead();
     let second = rig.join();
-    fill.share(head());
+    fill.share(head(), Keeping::Kept);
     fill.push(Bytes::from_static(b"ab")).expect("kept");
     let late = rig.join();
     fill.push(Bytes::from_static(b"c")).expect("kept");
@@ -109,7 +107,7 @@ async fn a_failure_reaches_all_waiters_and_a_lost_leader_is_one() {
     drop(fill);
     assert!(matches!(waiter.landing().await, Landing::Failed(Failure::Leader)));
     let (fill, waiter) = rig.lead();
-    fill.share(head());
+    fill.share(head(), Keeping::Kept);
     drop(fill);
     assert_eq!(shared(waiter).await.collect().await.expect_err("broken"), Interrupted::Upstream);
     assert!(rig.flights.is_empty());
@@ -135,7 +133,7 @@ async fn a_reader_after_a_write_does_not_join_and_the_old_flight_stores_nothing(
     assert!(new.sequence() > old.sequence());
     let stored = parking_lot::Mutex::new(Vec::new());
     for (fill, name) in [(old, "old"), (new, "new")] {
-        fill.share(head());
+        fill.share(head(), Keeping::Kept);
         fill.finish(|| stored.lock().push(name));
     }
     assert_eq!(stored.into_inner(), ["new"]);
@@ -157,7 +155,7 @@ async fn a_body_that_only_streams_is_held_for_the_slowest_reader_until_it_is_cut
     let rig = Rig::new();
     let (fill, fast) = rig.lead();
     let slow = rig.join();
-    fill.share(head());
+    fill.share(head(), Keeping::Kept);
     let (mut fast, mut slow) = (shared(fast).await, shared(slow).await);
     fill.stream_only();
     assert!(rig.flights.is_empty(), "nobody may join what is not kept");
@@ -181,7 +179,7 @@ async fn a_waiter_that_leaves_harms_nobody() {
     let (fill, leader) = rig.lead();
     let other = rig.join();
     drop(leader);
-    fill.share(head());
+    fill.share(head(), Keeping::Kept);
     fill.push(Bytes::from_static(b"x")).expect("kept");
     fill.finish(|| ());
     assert_eq!(&shared(other).await.collect().await.expect("whole").to_bytes()[..], b"x");

@@ -1,0 +1,86 @@
+//! The first look at a request: can it be understood in one way only, what does it ask for, and with
+//! which credential.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use http::{Method, Request};
+
+use super::{Failure, Site};
+use crate::cache::key::Partition;
+use crate::dialect::Credential;
+
+/// What is known of a request before a rule is looked for.
+pub(super) struct Admitted<'r> {
+    /// The path as the API reads it; `None` where its reading is not certain.
+    pub path: Option<Cow<'r, str>>,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// One credential, or none at all.
+    One(Partition),
+    /// Fields that more than one reading is possible of: nothing may be shared.
+    Ambiguous,
+}
+
+impl Caller {
+    /// Who is charged for a call: the credential, else the client's address.
+    pub fn principal(self, site: &Site, client: SocketAddr) -> u128 {
+        match self {
+            Caller::One(partition) if partition != Partition::ANONYMOUS => partition.as_u128(),
+            _ => site.shared.secret.partition(&[client.ip().to_string().as_bytes()]).as_u128(),
+        }
+    }
+}
+
+/// Reads the request, or says why it cannot be read.
+pub(super) fn admit<'r, B>(site: &Site, request: &'r Request<B>) -> Result<Admitted<'r>, Failure> {
+    let Some(target) = request.uri().path_and_query() else {
+        return Err(match *request.method() {
+            Method::CONNECT => Failure::Method,
+            _ => Failure::BadRequest("forebay: the request target is not a path"),
+        });
+    };
+    if *request.method() == Method::CONNECT {
+        return Err(Failure::Method);
+    }
+    let raw = target.path();
+    if !raw.starts_with('/') {
+        return Err(Failure::BadRequest("forebay: the request target is not a path"));
+    }
+    let path = site.dialect().read_path(raw);
+    // Whoever stands between could resolve them, and the rules would judge another path than the API
+    // serves.
+    if has_dot_segment(raw) || path.as_deref().is_some_and(has_dot_segment) {
+        return Err(Failure::BadRequest("forebay: the path has dot segments; send it resolved"));
+    }
+    let caller = match site.dialect().credential(request.headers(), &site.config.credentials) {
+        Credential::Absent => Caller::One(Partition::ANONYMOUS),
+        Credential::Present(parts) => Caller::One(site.shared.secret.partition(&parts)),
+        Credential::Ambiguous => Caller::Ambiguous,
+    };
+    Ok(Admitted { path, caller })
+}
+
+fn has_dot_segment(path: &str) -> bool {
+    path.contains("/.") && path.split('/').any(|segment| segment == "." || segment == "..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_dot_segment;
+
+    #[test]
+    fn dot_segments() {
+        for path in ["/..", "/a/../b", "/a/.", "/./a"] {
+            assert!(has_dot_segment(path), "{path}");
+        }
+        for path in ["/", "/a.b", "/.a", "/a/...", "/a/..b"] {
+            assert!(!has_dot_segment(path), "{path}");
+        }
+    }
+}

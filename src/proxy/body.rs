@@ -1,0 +1,72 @@
+//! The body of what a client gets.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::Failure;
+use crate::cache::flight::FlightBody;
+use crate::upstream::AnswerBody;
+
+/// Any error that ends a body.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A response body, by where its bytes come from.
+pub enum Body {
+    /// From memory: an entry, or an answer of forebay's own.
+    Full(Option<Bytes>),
+    /// From a flight that others read too.
+    Shared(FlightBody<Failure>),
+    /// From the upstream, for this client alone.
+    Upstream(Box<AnswerBody>),
+}
+
+impl Body {
+    /// No content.
+    pub fn empty() -> Self {
+        Body::Full(None)
+    }
+
+    /// These bytes.
+    pub fn full(bytes: Bytes) -> Self {
+        Body::Full(Some(bytes).filter(|b| !b.is_empty()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Shared(body) => {
+                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+            Body::Upstream(body) => {
+                Pin::new(&mut **body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Body::Full(bytes) => bytes.is_none(),
+            Body::Shared(body) => body.is_end_stream(),
+            Body::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Body::Shared(body) => body.size_hint(),
+            Body::Upstream(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! Calls to the upstream: what goes out, what is learnt from what comes back, and the straight way
+//! through for what the cache has no part in.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
+
+use super::admit::Caller;
+use super::body::Body;
+use super::respond::{self, Asked};
+use super::route::Pass;
+use super::site::{Cause, InvalidationCause, Outcome, Site};
+use super::Failure;
+use crate::cache::entry::Head;
+use crate::cache::groups::GroupName;
+use crate::cache::key::{Key, Partition};
+use crate::cache::storable::{self, HeadVerdict};
+use crate::clock::Timestamp;
+use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::semantics::fields;
+use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
+
+/// How much of a body is held at most: to measure what came without a length, to read the fields of
+/// a write, and to read what an answer says of a task. Proxmox itself takes 512 KiB.
+pub(super) const HOLD: usize = 1 << 20;
+
+/// Fields that speak of the client's own copy or wish; they are forebay's to judge, and an upstream
+/// that answered them with 304 or a part would leave nothing to store.
+static OF_THE_CLIENTS_CACHE: [HeaderName; 8] = [
+    header::IF_NONE_MATCH,
+    header::IF_MATCH,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::IF_RANGE,
+    header::RANGE,
+    header::CACHE_CONTROL,
+    header::ACCEPT_ENCODING,
+];
+
+/// The end-to-end fields of a request, for the upstream.
+pub(super) fn outgoing_fields(site: &Site, headers: &HeaderMap, version: Version) -> HeaderMap {
+    let mut headers = headers.clone();
+    fields::remove_connection_specific(&mut headers);
+    for name in site.dialect().internal_fields() {
+        headers.remove(name);
+    }
+    headers.remove(header::HOST);
+    headers.remove(header::EXPECT);
+    headers.remove(header::CONTENT_LENGTH);
+    if version == Version::HTTP_2 {
+        join_cookies(&mut headers);
+    }
+    headers
+}
+
+/// HTTP/2 may split a cookie field; HTTP/1.1 may not (RFC 9113 §8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = http::HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// The fields of a request whose answer may be stored.
+pub(super) fn fill_fields(site: &Site, headers: &HeaderMap, version: Version) -> HeaderMap {
+    let mut headers = outgoing_fields(site, headers, version);
+    for name in &OF_THE_CLIENTS_CACHE {
+        headers.remove(name);
+    }
+    headers
+}
+
+/// The content of a request as the upstream bears it: always with a length. `hold` keeps it in
+/// memory, for a write whose rule reads it.
+pub(super) async fn content(body: Incoming, hold: bool) -> Result<OutgoingBody, Failure> {
+    match body.size_hint().exact() {
+        Some(0) => Ok(OutgoingBody::Empty),
+        Some(length) if !hold || length > HOLD as u64 => {
+            Ok(OutgoingBody::Stream { body: body.map_err(Into::into).boxed_unsync(), length })
+        }
+        _ => match Limited::new(body, HOLD).collect().await {
+            Ok(whole) => Ok(OutgoingBody::Full(whole.to_bytes())),
+            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::BodyTooLarge),
+            Err(_) => Err(Failure::RequestBody),
+        },
+    }
+}
+
+/// Status, reason and end-to-end fields of an answer.
+pub(super) fn head_of(mut parts: http::response::Parts) -> Head {
+    fields::remove_connection_specific(&mut parts.headers);
+    let reason = parts.extensions.remove::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    Head { status: parts.status, reason, fields: parts.headers }
+}
+
+/// What the status of an answer tells of the credential it was given to. `anonymous` answers need no
+/// credential and accept nobody.
+pub(super) fn learn(site: &Site, caller: Caller, anonymous: bool, status: StatusCode, at: Timestamp) {
+    let Caller::One(partition) = caller else { return };
+    if partition == Partition::ANONYMOUS {
+        return;
+    }
+    let shared = &site.shared;
+    if status == StatusCode::UNAUTHORIZED {
+        shared.acceptance.refuse(site.id, partition);
+        shared.groups.invalidate(&[shared.groups.id(site.id, GroupName::Partition(partition))]);
+        shared.count_invalidation(InvalidationCause::Credential);
+    } else if status.is_success() && !anonymous {
+        shared.acceptance.accept(site.id, partition, at);
+    }
+}
+
+/// An answer that shows the end of a task overtakes what the task changed, before anybody hears of
+/// it.
+pub(super) fn observe(site: &Site, path: &str, body: &[u8]) {
+    if let Some(id) = site.dialect().operation_ended(path, body)
+        && site.shared.operations.ended(site.id, &id)
+    {
+        site.shared.count_invalidation(InvalidationCause::Operation);
+    }
+}
+
+/// The values of the captures that limits count by.
+pub(super) fn limit_captures(
+    site: &Site,
+    names: &[String],
+    captures: &crate::rules::Captures,
+    path: &str,
+) -> Vec<(String, String)> {
+    let wanted = &site.config.limit_captures;
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    names
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| wanted.contains(name))
+        .map(|(position, name)| (name.clone(), captures.get(path, position).to_owned()))
+        .collect()
+}
+
+/// Forwards a request and its answer as they are.
+pub(super) async fn pass(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+    started: Timestamp,
+    pass: Pass<'static>,
+) -> Response<Body> {
+    pass_keyed(site, request, client, started, pass, None).await
+}
+
+/// The same for a read whose key was found not to be storable, which is judged anew by every answer.
+pub(super) async fn pass_keyed(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+    started: Timestamp,
+    pass: Pass<'static>,
+    key: Option<Key>,
+) -> Response<Body> {
+    let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
+    let outcome = Outcome::Other(pass.detail);
+    let (parts, body) = request.into_parts();
+    let body = match content(body, false).await {
+        Ok(body) => body,
+        Err(failure) => {
+            let response = respond::failed(&site, &pass.path, failure);
+            return asked.conclude(Outcome::Other(failure.detail()), response);
+        }
+    };
+    let outgoing = Outgoing {
+        method: parts.method.clone(),
+        target: parts.uri.path_and_query().expect("admitted with a path").clone(),
+        headers: outgoing_fields(&site, &parts.headers, parts.version),
+        host: None,
+        body,
+        endpoint: EndpointChoice::Any,
+        kind: CallKind::Read,
+        principal: pass.caller.principal(&site, client),
+        captures: Vec::new(),
+        counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
+        upgrade: false,
+    };
+    let answer = match site.upstream.send(outgoing).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let failure = Failure::from(&error);
+            let response = respond::failed(&site, &pass.path, failure);
+            return asked.conclude(Outcome::Other(failure.detail()), response);
+        }
+    };
+    let at = site.shared.clock.now();
+    let head = head_of(answer.parts);
+    let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
+    // What no rule matches may need no credential at all, so its answers accept nobody.
+    learn(&site, pass.caller, rule.is_none_or(|rule| rule.anonymous), head.status, at);
+    if let (Some(key), Some(rule)) = (key, rule)
+        && let HeadVerdict::Keep(_) =
+            storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)
+    {
+        site.shared.forget_uncacheable(key);
+    }
+    let body = if site.dialect().tells_of_operations(&pass.path) && head.status.is_success() {
+        match Limited::new(answer.body, HOLD).collect().await {
+            Ok(whole) => {
+                let whole = whole.to_bytes();
+                observe(&site, &pass.path, &whole);
+                Body::full(whole)
+            }
+            Err(_) => {
+                let response = respond::failed(&site, &pass.path, Failure::Lost);
+                return asked.conclude(Outcome::Other(Detail::Lost), response);
+            }
+        }
+    } else {
+        Body::Upstream(Box::new(answer.body))
+    };
+    let status = CacheStatus::Forwarded {
+        forward: pass.forward,
+        status: None,
+        stored: false,
+        collapsed: false,
+        detail: Some(pass.detail),
+    };
+    asked.conclude(outcome, respond::forwarded(head, body, status))
+}
+

@@ -1,0 +1,111 @@
+//! What the store has for a read, and whether this caller may have it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+
+use super::Site;
+use super::route::Read;
+use crate::cache::entry::{Entry, Freshness};
+use crate::cache::key::{Key, Partition};
+use crate::clock::Timestamp;
+use crate::rules::{ReadRule, Reuse};
+use crate::semantics::cache_control::RequestDirectives;
+use crate::semantics::cache_status::{Detail, Forward};
+
+/// What was found.
+pub(super) enum Lookup {
+    /// An answer to give now.
+    Fresh(Key, Arc<Entry>),
+    /// Nothing to give now.
+    Absent(Absent),
+    /// The request does not go through the store at all.
+    Pass(Forward, Detail),
+}
+
+/// A read that the store does not answer.
+pub(super) struct Absent {
+    /// The key to fetch for.
+    pub key: Key,
+    /// The endpoint that the key names, where the rule keeps answers by endpoint.
+    pub endpoint: Option<u32>,
+    /// Why.
+    pub forward: Forward,
+    /// More about why.
+    pub detail: Option<Detail>,
+    /// What the client asks of the cache.
+    pub asks: RequestDirectives,
+    /// What has expired and nothing has overtaken, if this caller may see it.
+    pub stale: Option<Arc<Entry>>,
+}
+
+/// Looks a read up.
+pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now: Timestamp) -> Lookup {
+    let rule = read.rule(site);
+    let headers = request.headers();
+    let asks = RequestDirectives::of(headers);
+    if asks.no_store {
+        return Lookup::Pass(Forward::Request, Detail::NoStore);
+    }
+    if rule.bypass.iter().any(|bypass| bypass.applies(headers)) {
+        return Lookup::Pass(Forward::Bypass, Detail::Bypass);
+    }
+    let endpoint = rule.per_endpoint.then(|| site.upstream.first_up().index());
+    let key = read.key(site, request, endpoint);
+    let absent = |forward, detail, stale| Lookup::Absent(Absent { key, endpoint, forward, detail, asks, stale });
+    if rule.reuse == Reuse::CollapseOnly {
+        return absent(Forward::UriMiss, None, None);
+    }
+    let Some(entry) = site.shared.memory.get(key) else {
+        return absent(Forward::UriMiss, None, None);
+    };
+    if !site.shared.groups.is_current(entry.sequence(), entry.groups()) {
+        return absent(Forward::Stale, None, None);
+    }
+    if !is_accepted(site, rule, read.partition, now) {
+        return absent(Forward::Stale, Some(Detail::Unaccepted), None);
+    }
+    if asks.no_cache {
+        return absent(Forward::Request, Some(Detail::NoCache), Some(entry));
+    }
+    match entry.freshness(now) {
+        Freshness::Fresh(left) if satisfies(&asks, &entry, left, now) => Lookup::Fresh(key, entry),
+        Freshness::Fresh(_) => absent(Forward::Request, Some(Detail::NoCache), Some(entry)),
+        Freshness::Stale(_) => absent(Forward::Stale, None, Some(entry)),
+    }
+}
+
+/// The entry of `key`, if it may be given to `partition` now: the second look under the lock of a
+/// flight, and the look of those that a flight released.
+pub(super) fn usable(site: &Site, read: &Read<'_>, key: Key, now: Timestamp) -> Option<Arc<Entry>> {
+    let entry = site.shared.memory.get(key)?;
+    let usable = site.shared.groups.is_current(entry.sequence(), entry.groups())
+        && is_accepted(site, read.rule(site), read.partition, now)
+        && matches!(entry.freshness(now), Freshness::Fresh(_));
+    usable.then_some(entry)
+}
+
+/// Whether what a client asks of an answer's age holds (RFC 9111 §5.2.1.1, §5.2.1.3).
+fn satisfies(asks: &RequestDirectives, entry: &Entry, left: Duration, now: Timestamp) -> bool {
+    asks.max_age.is_none_or(|most| entry.age(now) <= most) && asks.min_fresh.is_none_or(|least| left >= least)
+}
+
+/// Whether the API accepted this credential lately (invariant 4). Callers without a credential need
+/// none: what was answered to nobody in particular is for anybody. While the API gives no answer at
+/// all, time stands still for acceptances.
+fn is_accepted(site: &Site, rule: &ReadRule, partition: Partition, now: Timestamp) -> bool {
+    if rule.anonymous || partition == Partition::ANONYMOUS {
+        return true;
+    }
+    let at = |now| site.shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for);
+    at(now) || site.upstream.failing_since().is_some_and(|since| at(now.before(since.elapsed())))
+}
+
+/// How far past its freshness an entry is.
+pub(super) fn staleness(entry: &Entry, now: Timestamp) -> Duration {
+    match entry.freshness(now) {
+        Freshness::Fresh(_) => Duration::ZERO,
+        Freshness::Stale(past) => past,
+    }
+}

@@ -1,0 +1,153 @@
+//! Tasks that writes started: until the end of one is seen, its groups are unsettled.
+//!
+//! The end is learnt from a client's poll that passes through; it invalidates once more, before the
+//! client that asked hears of it. An operation whose end is never learnt ends with a cap.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::cache::groups::{GroupId, Groups};
+use crate::clock::{Clock, Timestamp};
+use crate::dialect::OperationId;
+
+/// How many operations are followed at once. One more is not followed to its end: its groups stay
+/// unsettled until the cap.
+pub const MAX_OPEN: usize = 10_000;
+
+/// The operations that have not ended.
+pub struct Operations {
+    clock: Clock,
+    groups: Arc<Groups>,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    named: HashMap<(u32, OperationId), Operation>,
+    nameless: Vec<Operation>,
+}
+
+/// One task, or a write that may have started one.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The groups that the write changes.
+    pub groups: Arc<[GroupId]>,
+    /// When it counts as ended.
+    pub until: Timestamp,
+    /// How long its groups settle after its end.
+    pub settle: Duration,
+    /// The endpoint that took the write.
+    pub endpoint: Option<u32>,
+}
+
+impl Operations {
+    /// No operations.
+    pub fn new(clock: Clock, groups: Arc<Groups>) -> Self {
+        Self { clock, groups, open: Mutex::default() }
+    }
+
+    /// A write to `site` started the task `id`, or may have started one that nobody named. Its groups
+    /// are unsettled from here on; the caller invalidates them afterwards.
+    pub fn begin(&self, site: u32, id: Option<OperationId>, operation: Operation) {
+        self.groups.open(&operation.groups);
+        let mut open = self.open.lock();
+        let replaced = match id {
+            Some(id) if open.named.len() < MAX_OPEN => open.named.insert((site, id), operation),
+            _ => {
+                open.nameless.push(operation);
+                (open.nameless.len() > MAX_OPEN).then(|| open.nameless.swap_remove(0))
+            }
+        };
+        drop(open);
+        if let Some(replaced) = replaced {
+            self.end(&replaced);
+        }
+    }
+
+    /// The API told that the task `id` of `site` has ended. Whether it was followed here.
+    pub fn ended(&self, site: u32, id: &OperationId) -> bool {
+        let operation = self.open.lock().named.remove(&(site, id.clone()));
+        operation.inspect(|operation| self.end(operation)).is_some()
+    }
+
+    /// Ends what has reached its cap.
+    pub fn sweep(&self) {
+        let now = self.clock.now();
+        let mut ended = Vec::new();
+        {
+            let mut open = self.open.lock();
+            ended.extend(open.named.extract_if(|_, operation| operation.until <= now).map(|(_, o)| o));
+            ended.extend(open.nameless.extract_if(.., |operation| operation.until <= now));
+        }
+        ended.iter().for_each(|operation| self.end(operation));
+    }
+
+    /// How many have not ended.
+    pub fn len(&self) -> usize {
+        let open = self.open.lock();
+        open.named.len() + open.nameless.len()
+    }
+
+    /// Whether all have ended.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The lag begins before the groups open for keeping, so that no fetch falls between.
+    fn end(&self, operation: &Operation) {
+        let until = self.clock.now().after(operation.settle);
+        self.groups.settle(&operation.groups, until, operation.endpoint);
+        self.groups.invalidate(&operation.groups);
+        self.groups.close(&operation.groups);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::groups::{GroupName, Settling};
+    use crate::cache::key::Secret;
+
+    fn rig() -> (Clock, Arc<Groups>, Operations, Operation) {
+        let clock = Clock::manual();
+        let groups = Arc::new(Groups::new(Secret::random()));
+        let ids = [groups.id(0, GroupName::Named("g"))].into();
+        let until = clock.now().after(Duration::from_secs(60));
+        let operation = Operation { groups: ids, until, settle: Duration::from_secs(15), endpoint: Some(1) };
+        (clock.clone(), groups.clone(), Operations::new(clock, groups), operation)
+    }
+
+    #[test]
+    fn the_end_invalidates_once_more_and_the_settle_time_follows() {
+        let (clock, groups, operations, operation) = rig();
+        let ids = operation.groups.clone();
+        let id = OperationId("UPID:x".into());
+        operations.begin(0, Some(id.clone()), operation);
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Open);
+        let fetched = groups.next();
+        assert!(!operations.ended(1, &id), "another upstream's task");
+        assert!(operations.ended(0, &id));
+        assert!(!groups.is_current(fetched, &ids));
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Lately { endpoint: Some(1) });
+        clock.advance(Duration::from_secs(15));
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Settled);
+        assert!(!operations.ended(0, &id));
+    }
+
+    #[test]
+    fn an_operation_without_an_end_ends_with_its_cap() {
+        let (clock, groups, operations, operation) = rig();
+        let ids = operation.groups.clone();
+        operations.begin(0, Some(OperationId("a".into())), operation.clone());
+        operations.begin(0, None, operation);
+        operations.sweep();
+        assert_eq!(operations.len(), 2);
+        clock.advance(Duration::from_secs(60));
+        operations.sweep();
+        assert!(operations.is_empty());
+        assert_ne!(groups.settling(&ids, clock.now()), Settling::Open);
+    }
+}

@@ -1,0 +1,229 @@
+//! Answers to clients, and the last step of every request: counting and logging it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use hyper::ext::ReasonPhrase;
+
+use super::body::Body;
+use super::route::{Read, path_of};
+use super::site::{Outcome, RuleMetrics};
+use super::{Failure, Site};
+use crate::cache::entry::{Entry, Head};
+use crate::cache::flight::{FlightBody, Keeping};
+use crate::cache::key::Key;
+use crate::clock::Timestamp;
+use crate::semantics::cache_status::{self, CacheStatus, Detail, Forward};
+use crate::semantics::{conditional, encoding};
+
+/// How large a body may be to be compressed while its client waits (well under a millisecond);
+/// larger ones are compressed behind the scenes, for the next client.
+const COMPRESS_AT_ONCE: usize = 128 * 1024;
+
+/// What the end of a request is told: who asked for what, and when.
+pub(super) struct Asked<'s> {
+    pub site: &'s Site,
+    pub metrics: &'s RuleMetrics,
+    pub client: SocketAddr,
+    pub started: Timestamp,
+    pub line: Option<Line>,
+}
+
+/// Method and path of a request for its log line; the query may hold secrets and is left out.
+pub(super) struct Line(String);
+
+impl<'s> Asked<'s> {
+    pub fn new<B>(
+        site: &'s Site,
+        metrics: &'s RuleMetrics,
+        request: &Request<B>,
+        client: SocketAddr,
+        started: Timestamp,
+    ) -> Self {
+        let logged = site.shared.log_requests.load(Ordering::Relaxed);
+        let line = logged.then(|| Line(format!("{} {}", request.method(), request.uri().path())));
+        Self { site, metrics, client, started, line }
+    }
+
+    /// Counts, measures and logs the answer on its way out.
+    pub fn conclude(self, outcome: Outcome, response: Response<Body>) -> Response<Body> {
+        let shared = &self.site.shared;
+        self.metrics.count(&shared.registry, outcome);
+        let took = shared.clock.now().since(self.started);
+        self.site.seconds.record(took.as_secs_f64());
+        if outcome == Outcome::Collapsed {
+            self.site.collapsed.increment(1);
+        }
+        if let Some(Line(line)) = self.line {
+            tracing::info!(
+                target: "forebay::request",
+                client = %self.client,
+                upstream = %self.site.config.name,
+                rule = self.metrics.rule(),
+                outcome = outcome.as_str(),
+                status = response.status().as_u16(),
+                milliseconds = took.as_secs_f64() * 1000.0,
+                "{line}"
+            );
+        }
+        response
+    }
+}
+
+/// The answer to a request that no rule was looked for.
+pub(super) fn refused<B>(
+    site: &Site,
+    request: &Request<B>,
+    client: SocketAddr,
+    started: Timestamp,
+    failure: Failure,
+) -> Response<Body> {
+    let asked = Asked::new(site, &site.unmatched, request, client, started);
+    let mut response = failed(site, &path_of(site, request, failure), failure);
+    // What could not be understood once may be followed by what was meant as its content.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    asked.conclude(Outcome::Other(failure.detail()), response)
+}
+
+/// An error of forebay's own for a request to `path`.
+pub(super) fn failed(site: &Site, path: &str, failure: Failure) -> Response<Body> {
+    failure.response(site.dialect(), path)
+}
+
+/// A fresh answer from the store.
+pub(super) fn hit<B>(
+    site: &Site,
+    request: &Request<B>,
+    read: &Read<'_>,
+    client: SocketAddr,
+    now: Timestamp,
+    key: Key,
+    entry: &Arc<Entry>,
+) -> Response<Body> {
+    let asked = Asked::new(site, read.metrics(site), request, client, now);
+    let response = stored(site, request.headers(), now, key, entry, |ttl| CacheStatus::Hit { ttl, detail: None });
+    asked.conclude(Outcome::Hit, response)
+}
+
+/// An answer from the store, with the status that `status` makes of the seconds left to it.
+pub(super) fn stored(
+    site: &Site,
+    request: &HeaderMap,
+    now: Timestamp,
+    key: Key,
+    entry: &Arc<Entry>,
+    status: impl FnOnce(i64) -> CacheStatus,
+) -> Response<Body> {
+    let coded = if entry.compressible() && encoding::preferred(request) == encoding::Coding::Gzip {
+        compressed(site, key, entry)
+    } else {
+        None
+    };
+    let entry = coded.as_ref().unwrap_or(entry);
+    let age = entry.age(now);
+    let left = entry.lifetimes().fresh.as_secs() as i64 - age.as_secs() as i64;
+    let mut fields = HeaderMap::with_capacity(14);
+    entry.write_fields(&mut fields);
+    fields.insert(header::AGE, cache_status::age(age.as_secs()));
+    fields.append("cache-status", status(left).value());
+    let matches = request.contains_key(header::IF_NONE_MATCH)
+        && fields
+            .get(header::ETAG)
+            .and_then(|etag| etag.to_str().ok())
+            .is_some_and(|etag| conditional::none_match_names(request, etag));
+    if matches && entry.status() == StatusCode::OK {
+        fields.remove(header::CONTENT_TYPE);
+        fields.remove(header::CONTENT_ENCODING);
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        *response.headers_mut() = fields;
+        return response;
+    }
+    let mut response = Response::new(Body::full(entry.body()));
+    *response.status_mut() = entry.status();
+    *response.headers_mut() = fields;
+    add_reason(&mut response, entry.reason());
+    response
+}
+
+/// The gzip form of an entry: made once, kept beside it, and only used while it is of the same fetch.
+/// `None` while a large one is still being made.
+fn compressed(site: &Site, key: Key, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+    let shared = &site.shared;
+    if let Some(kept) = shared.memory.get(key.gzip())
+        && kept.sequence() == entry.sequence()
+    {
+        return Some(kept);
+    }
+    if entry.body_length() > COMPRESS_AT_ONCE {
+        let (shared, entry) = (shared.clone(), entry.clone());
+        tokio::task::spawn_blocking(move || {
+            let coded = compress(&entry, &shared.secret);
+            shared.memory.insert(key.gzip(), Arc::new(coded));
+        });
+        return None;
+    }
+    let coded = Arc::new(compress(entry, &shared.secret));
+    shared.memory.insert(key.gzip(), coded.clone());
+    Some(coded)
+}
+
+fn compress(entry: &Entry, secret: &crate::cache::key::Secret) -> Entry {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(4));
+    encoder.write_all(&entry.body()).expect("writing to memory does not fail");
+    let body = Bytes::from(encoder.finish().expect("writing to memory does not fail"));
+    let mut fields = HeaderMap::new();
+    entry.write_fields(&mut fields);
+    fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    // Another representation has another validator (RFC 9110 §8.8.3.3).
+    fields.remove(header::ETAG);
+    let etag = etag(secret, std::slice::from_ref(&body));
+    entry.recoded(fields, body, Some(&etag))
+}
+
+/// A strong validator of forebay's own for a body.
+pub(super) fn etag(secret: &crate::cache::key::Secret, body: &[Bytes]) -> String {
+    format!("\"fb-{:032x}\"", secret.content(body))
+}
+
+/// An answer that is on its way for everybody who waits.
+pub(super) fn shared(
+    head: &Head,
+    keeping: Keeping,
+    body: FlightBody<Failure>,
+    forward: Forward,
+    collapsed: bool,
+    detail: Option<Detail>,
+) -> Response<Body> {
+    let length = head.fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let mut fields = head.fields.clone();
+    fields.remove(header::CONTENT_LENGTH);
+    let status =
+        CacheStatus::Forwarded { forward, status: None, stored: keeping == Keeping::Kept, collapsed, detail };
+    fields.append("cache-status", status.value());
+    let mut response = Response::new(Body::Shared(body.with_length(length)));
+    *response.status_mut() = head.status;
+    *response.headers_mut() = fields;
+    add_reason(&mut response, head.reason.as_ref());
+    response
+}
+
+/// An answer of the upstream for this client alone.
+pub(super) fn forwarded(head: Head, body: Body, status: CacheStatus) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.fields;
+    response.headers_mut().append("cache-status", status.value());
+    add_reason(&mut response, head.reason.as_ref());
+    response
+}
+
+fn add_reason(response: &mut Response<Body>, reason: Option<&Bytes>) {
+    if let Some(reason) = reason.and_then(|r| ReasonPhrase::try_from(r.clone()).ok()) {
+        response.extensions_mut().insert(reason);
+    }
+}

@@ -1,0 +1,214 @@
+//! Which way a request goes: by its method, its fields and the first rule that matches its path.
+
+use std::borrow::Cow;
+
+use http::{Method, Request};
+
+use super::admit::{Admitted, Caller};
+use super::site::RuleMetrics;
+use super::{Failure, Site};
+use crate::cache::groups::{GroupId, GroupName};
+use crate::cache::key::{Key, KeyParts, Partition};
+use crate::rules::{Captures, Fields, Group, Match, ReadRule, Reuse, WriteRule};
+use crate::semantics::cache_status::{Detail, Forward};
+use crate::semantics::fields;
+
+/// The ways.
+pub(super) enum Route<'r> {
+    /// A read that a rule keeps or collapses.
+    Read(Read<'r>),
+    /// A read that goes straight through.
+    Pass(Pass<'r>),
+    /// A request to switch protocols.
+    Tunnel(Pass<'r>),
+    /// Everything that may change something.
+    Write(Write<'r>),
+}
+
+/// A read with its rule.
+#[derive(Clone)]
+pub(super) struct Read<'r> {
+    pub rule: usize,
+    pub captures: Captures,
+    pub path: Cow<'r, str>,
+    pub partition: Partition,
+}
+
+/// A request that is forwarded as it is, and why.
+pub(super) struct Pass<'r> {
+    pub rule: Option<usize>,
+    pub path: Cow<'r, str>,
+    pub caller: Caller,
+    pub forward: Forward,
+    pub detail: Detail,
+}
+
+/// A write with its rule, if one matches.
+pub(super) struct Write<'r> {
+    pub rule: Option<usize>,
+    pub captures: Captures,
+    /// `None` where the API's reading of it is not certain.
+    pub path: Option<Cow<'r, str>>,
+    pub caller: Caller,
+}
+
+/// Decides which way a request goes.
+pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, admitted: Admitted<'r>) -> Route<'r> {
+    let Admitted { path, caller } = admitted;
+    let method = request.method();
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    if !is_read && !matches!(*method, Method::OPTIONS | Method::TRACE) {
+        let found = path.as_deref().and_then(|path| site.rules.write(method, path));
+        let (rule, captures) = found.map_or((None, Captures::default()), |m| (Some(m.index), m.captures));
+        return Route::Write(Write { rule, captures, path, caller });
+    }
+    let pass = |rule, path, forward, detail| Pass { rule, path, caller, forward, detail };
+    let Some(path) = path else {
+        let raw = Cow::Borrowed(request.uri().path());
+        return Route::Pass(pass(None, raw, Forward::Bypass, Detail::Unmatched));
+    };
+    let found = site.rules.read(&path).map(|Match { index, captures, .. }| (index, captures));
+    let rule = found.as_ref().map(|(index, _)| *index);
+    if fields::asks_upgrade(request.headers()) && is_read {
+        return Route::Tunnel(pass(rule, path, Forward::Bypass, Detail::Tunnel));
+    }
+    if !is_read {
+        return Route::Pass(pass(rule, path, Forward::Method, Detail::Request));
+    }
+    let Some((index, captures)) = found else {
+        return Route::Pass(pass(None, path, Forward::Bypass, Detail::Unmatched));
+    };
+    let Caller::One(partition) = caller else {
+        return Route::Pass(pass(rule, path, Forward::Bypass, Detail::AmbiguousCredential));
+    };
+    if site.rules.reads[index].reuse == Reuse::Pass {
+        return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Pass));
+    }
+    if has_content(request) {
+        return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Request));
+    }
+    Route::Read(Read { rule: index, captures, path, partition })
+}
+
+/// A GET with content has no defined meaning (RFC 9110 §9.3.1), so what it means is the API's to say.
+fn has_content<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(http::header::TRANSFER_ENCODING)
+        || request.headers().get(http::header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+impl Read<'_> {
+    /// The same without the request's borrow.
+    pub fn detach(self) -> Read<'static> {
+        Read {
+            rule: self.rule,
+            captures: self.captures,
+            path: Cow::Owned(self.path.into_owned()),
+            partition: self.partition,
+        }
+    }
+
+    /// The rule.
+    pub fn rule<'s>(&self, site: &'s Site) -> &'s ReadRule {
+        &site.rules.reads[self.rule]
+    }
+
+    /// The rule's counters.
+    pub fn metrics<'s>(&self, site: &'s Site) -> &'s RuleMetrics {
+        &site.reads[self.rule].metrics
+    }
+
+    /// The key of the identity-coded answer.
+    pub fn key<B>(&self, site: &Site, request: &Request<B>, endpoint: Option<u32>) -> Key {
+        let read = &site.reads[self.rule];
+        site.shared.secret.key(&KeyParts {
+            site: site.id,
+            rule: read.meaning,
+            partition: self.partition,
+            endpoint,
+            path: request.uri().path(),
+            query: request.uri().query(),
+            separators: site.dialect().separators(),
+            ignored_query: &read.ignored_query,
+        })
+    }
+
+    /// Everything whose change overtakes the answer: the rule's groups, the path and its ancestors,
+    /// and the partition.
+    pub fn groups(&self, site: &Site, query: Option<&str>) -> Vec<GroupId> {
+        let groups = &site.shared.groups;
+        let resource = &self.path[site.dialect().resource_offset(&self.path)..];
+        let mut ids = Vec::with_capacity(16);
+        let fields = Fields::from_query(query.unwrap_or_default());
+        for template in &self.rule(site).groups {
+            if let Some(group) = template.render(&self.path, &self.captures, &fields) {
+                ids.push(named(site, &group));
+            }
+        }
+        groups.of_path(site.id, resource, &mut ids);
+        ids.push(groups.id(site.id, GroupName::Partition(self.partition)));
+        ids
+    }
+}
+
+impl Pass<'_> {
+    /// The same without the request's borrow.
+    pub fn detach(self) -> Pass<'static> {
+        Pass { path: Cow::Owned(self.path.into_owned()), ..self }
+    }
+
+    /// The counters of the rule, or of what no rule matches.
+    pub fn metrics<'s>(&self, site: &'s Site) -> &'s RuleMetrics {
+        self.rule.map_or(&site.unmatched, |rule| &site.reads[rule].metrics)
+    }
+}
+
+impl Write<'_> {
+    /// The same without the request's borrow.
+    pub fn detach(self) -> Write<'static> {
+        Write { path: self.path.map(|path| Cow::Owned(path.into_owned())), ..self }
+    }
+
+    /// The rule, if one matches.
+    pub fn rule<'s>(&self, site: &'s Site) -> Option<&'s WriteRule> {
+        self.rule.map(|rule| &site.rules.writes[rule])
+    }
+
+    /// The counters of the rule, or of what no rule matches.
+    pub fn metrics<'s>(&self, site: &'s Site) -> &'s RuleMetrics {
+        self.rule.map_or(&site.unmatched, |rule| &site.writes[rule])
+    }
+
+    /// Everything that the write changes. `fields` is `None` when the rule needs the content and it
+    /// could not be read: then everything is.
+    pub fn groups(&self, site: &Site, fields: Option<&Fields>) -> Vec<GroupId> {
+        let groups = &site.shared.groups;
+        let everything = vec![groups.id(site.id, GroupName::Subtree(""))];
+        let Some(path) = self.path.as_deref() else { return everything };
+        let Some(rule) = self.rule(site) else {
+            let mut ids = Vec::with_capacity(8);
+            groups.around_path(site.id, &path[site.dialect().resource_offset(path)..], &mut ids);
+            return ids;
+        };
+        let Some(fields) = fields else { return everything };
+        rule.invalidates
+            .iter()
+            .filter_map(|template| template.render(path, &self.captures, fields))
+            .map(|group| named(site, &group))
+            .collect()
+    }
+}
+
+fn named(site: &Site, group: &Group) -> GroupId {
+    let name = match group {
+        Group::Named(name) => GroupName::Named(name),
+        Group::Path(path) => GroupName::Path(path),
+        Group::Subtree(path) => GroupName::Subtree(path.trim_end_matches('/')),
+    };
+    site.shared.groups.id(site.id, name)
+}
+
+/// The error for a request that did not get as far as a rule.
+pub(super) fn path_of<'r, B>(site: &Site, request: &'r Request<B>, _: Failure) -> Cow<'r, str> {
+    let raw = request.uri().path();
+    site.dialect().read_path(raw).unwrap_or(Cow::Borrowed(raw))
+}

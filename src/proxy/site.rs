@@ -1,0 +1,367 @@
+//! What serving one upstream needs: its rules, its client, and its share of what all have in common.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use http::HeaderName;
+use metrics::{Counter, Gauge, Histogram};
+use parking_lot::Mutex;
+use quick_cache::sync::Cache;
+
+use super::Failure;
+use super::operations::Operations;
+use crate::cache::acceptance::Acceptance;
+use crate::cache::flight::Flights;
+use crate::cache::groups::Groups;
+use crate::cache::key::{Key, Partition, Secret};
+use crate::cache::memory::Memory;
+use crate::clock::{Clock, Timestamp};
+use crate::dialect::Dialect;
+use crate::rules::RuleSet;
+use crate::semantics::cache_status::Detail;
+use crate::telemetry::Registry;
+use crate::upstream::{CallCounter, EndpointId, Upstream};
+
+/// For how long a key whose answer was not storable skips the flight, so that the next burst for it
+/// does not wait for one answer first.
+const UNCACHEABLE_FOR: Duration = Duration::from_secs(60);
+
+/// For how long a console's websocket may follow its POST to the same endpoint: its ticket is valid
+/// for 40 s.
+const CONSOLE_FOR: Duration = Duration::from_secs(60);
+
+/// What all upstreams of the process share; it outlives every reload.
+pub struct Shared {
+    /// The clock of ages.
+    pub clock: Clock,
+    /// The metrics.
+    pub registry: Registry,
+    /// The secret of keys and partitions.
+    pub secret: Secret,
+    /// The entries.
+    pub memory: Memory,
+    /// The most that one stored body may have, in bytes.
+    pub max_object: u64,
+    /// The logical clock.
+    pub groups: Arc<Groups>,
+    /// The fetches under way.
+    pub flights: Arc<Flights<Failure>>,
+    /// The credentials that the API accepted.
+    pub acceptance: Acceptance,
+    /// The tasks that writes started.
+    pub operations: Operations,
+    /// Whether each request is logged.
+    pub log_requests: std::sync::atomic::AtomicBool,
+    pub(super) invalidations: [Counter; 5],
+    uncacheable: Cache<Key, Timestamp>,
+    consoles: Cache<(u32, Partition, String), (EndpointId, Timestamp)>,
+    epochs: Mutex<Epochs>,
+}
+
+/// Why groups were invalidated: the labels of `forebay_invalidations_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidationCause {
+    /// A write that a rule names.
+    Write,
+    /// A write that no rule names.
+    UnknownWrite,
+    /// The end of a task.
+    Operation,
+    /// A refused credential.
+    Credential,
+    /// An operator.
+    Purge,
+}
+
+impl InvalidationCause {
+    const ALL: [(Self, &'static str); 5] = [
+        (Self::Write, "write"),
+        (Self::UnknownWrite, "unknown-write"),
+        (Self::Operation, "operation"),
+        (Self::Credential, "credential"),
+        (Self::Purge, "purge"),
+    ];
+}
+
+/// When each meaning of a rule came into force. A rule that goes and comes back finds nothing of its
+/// earlier time, because the writes in between were judged by other rules.
+#[derive(Default)]
+struct Epochs {
+    next: u64,
+    active: HashMap<(u32, u64), u64>,
+}
+
+impl Shared {
+    /// An empty cache of `memory` bytes.
+    pub fn new(clock: Clock, registry: Registry, memory: u64, max_object: u64) -> Arc<Self> {
+        let secret = Secret::random();
+        let groups = Arc::new(Groups::new(secret.clone()));
+        let invalidations = InvalidationCause::ALL
+            .map(|(_, cause)| registry.counter("forebay_invalidations_total", &[("cause", cause)]));
+        Arc::new(Self {
+            operations: Operations::new(clock.clone(), groups.clone()),
+            clock,
+            registry,
+            memory: Memory::new(memory, max_object),
+            max_object,
+            groups,
+            flights: Arc::default(),
+            acceptance: Acceptance::default(),
+            log_requests: false.into(),
+            invalidations,
+            uncacheable: Cache::new(10_000),
+            consoles: Cache::new(10_000),
+            epochs: Mutex::default(),
+            secret,
+        })
+    }
+
+    /// Counts an invalidation.
+    pub fn count_invalidation(&self, cause: InvalidationCause) {
+        let place = InvalidationCause::ALL.iter().position(|(c, _)| *c == cause);
+        self.invalidations[place.expect("every cause is listed")].increment(1);
+    }
+
+    pub(super) fn is_uncacheable(&self, key: Key, now: Timestamp) -> bool {
+        self.uncacheable.get(&key).is_some_and(|at| now.since(at) < UNCACHEABLE_FOR)
+    }
+
+    pub(super) fn remember_uncacheable(&self, key: Key, now: Timestamp) {
+        self.uncacheable.insert(key, now);
+    }
+
+    pub(super) fn forget_uncacheable(&self, key: Key) {
+        self.uncacheable.remove(&key);
+    }
+
+    /// The console `owner` was opened by `caller` at `endpoint`.
+    pub(super) fn console_opened(&self, site: u32, caller: Partition, owner: &str, endpoint: EndpointId) {
+        let at = self.clock.now();
+        // A browser may open the websocket with another credential than the script that asked for it.
+        for caller in [caller, Partition::ANONYMOUS] {
+            self.consoles.insert((site, caller, owner.to_owned()), (endpoint, at));
+        }
+    }
+
+    /// Where the console `owner` of `caller` was opened.
+    pub(super) fn console(&self, site: u32, caller: Partition, owner: &str) -> Option<EndpointId> {
+        let now = self.clock.now();
+        [caller, Partition::ANONYMOUS].into_iter().find_map(|caller| {
+            let (endpoint, at) = self.consoles.get(&(site, caller, owner.to_owned()))?;
+            (now.since(at) < CONSOLE_FOR).then_some(endpoint)
+        })
+    }
+}
+
+/// The settings of an upstream that the proxy itself reads.
+#[derive(Clone, Debug)]
+pub struct SiteConfig {
+    /// The upstream's name: a metric label and a log field.
+    pub name: String,
+    /// What is special to its API.
+    pub dialect: Dialect,
+    /// More fields that are a credential.
+    pub credentials: Vec<HeaderName>,
+    /// How long the API's acceptance of a credential counts.
+    pub accept_for: Duration,
+    /// How long a principal that wrote counts as an actor.
+    pub actor_window: Duration,
+    /// When an operation whose end is never learnt settles.
+    pub operation_cap: Duration,
+    /// How long a write whose outcome is unknown holds its groups.
+    pub unknown_hold: Duration,
+    /// The captures that a limit counts by; calls carry these along.
+    pub limit_captures: Vec<String>,
+}
+
+impl Default for SiteConfig {
+    fn default() -> Self {
+        Self {
+            name: "upstream".into(),
+            dialect: Dialect::Plain,
+            credentials: Vec::new(),
+            accept_for: Duration::from_secs(60),
+            actor_window: Duration::from_secs(3600),
+            operation_cap: Duration::from_secs(30 * 60),
+            unknown_hold: Duration::from_secs(60),
+            limit_captures: Vec::new(),
+        }
+    }
+}
+
+/// Everything that serving one upstream needs; immutable once built, replaced as a whole on reload.
+pub struct Site {
+    /// What all upstreams share.
+    pub shared: Arc<Shared>,
+    /// A small number that keeps this upstream's keys and groups apart from others'.
+    pub id: u32,
+    /// The settings.
+    pub config: SiteConfig,
+    /// The rules.
+    pub rules: RuleSet,
+    /// The client.
+    pub upstream: Upstream,
+    pub(super) reads: Vec<ReadSite>,
+    pub(super) writes: Vec<RuleMetrics>,
+    pub(super) unmatched: RuleMetrics,
+    pub(super) seconds: Histogram,
+    pub(super) collapsed: Counter,
+    pub(super) tunnels: Gauge,
+}
+
+/// What serving one read rule needs beside the rule.
+pub(super) struct ReadSite {
+    pub(super) name: Arc<str>,
+    /// The rule's meaning and when it came into force, for keys.
+    pub(super) meaning: u64,
+    /// The rule's ignored query names and the API's.
+    pub(super) ignored_query: Vec<String>,
+    pub(super) metrics: RuleMetrics,
+}
+
+impl Site {
+    /// A site that serves `rules` with `upstream`. `id` must be the same for the same upstream before
+    /// and after a reload.
+    pub fn new(shared: Arc<Shared>, id: u32, config: SiteConfig, rules: RuleSet, upstream: Upstream) -> Self {
+        let meanings = shared.epochs.lock().enter(id, &rules);
+        let metrics = |rule: &str| RuleMetrics::new(&config.name, rule);
+        let reads = rules
+            .reads
+            .iter()
+            .zip(meanings)
+            .map(|(rule, meaning)| ReadSite {
+                name: rule.name.as_str().into(),
+                meaning,
+                ignored_query: (config.dialect.ignored_query().iter().map(|n| n.to_string()))
+                    .chain(rule.ignore_query.iter().cloned())
+                    .collect(),
+                metrics: metrics(&rule.name),
+            })
+            .collect();
+        let writes = rules.writes.iter().map(|rule| metrics(&rule.name)).collect();
+        let seconds = shared.registry.histogram("forebay_request_seconds", &[("upstream", &config.name)]);
+        let collapsed = shared.registry.counter("forebay_collapsed_total", &[("upstream", &config.name)]);
+        let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
+        let unmatched = metrics("none");
+        Self { shared, id, config, rules, upstream, reads, writes, unmatched, seconds, collapsed, tunnels }
+    }
+
+    /// The dialect of the API.
+    pub fn dialect(&self) -> Dialect {
+        self.config.dialect
+    }
+}
+
+impl Epochs {
+    fn enter(&mut self, site: u32, rules: &RuleSet) -> Vec<u64> {
+        let mut active: HashMap<(u32, u64), u64> = HashMap::new();
+        let meanings = rules
+            .reads
+            .iter()
+            .map(|rule| {
+                let epoch = *self.active.get(&(site, rule.fingerprint)).unwrap_or(&self.next);
+                active.insert((site, rule.fingerprint), epoch);
+                rule.fingerprint ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            })
+            .collect();
+        self.active.retain(|(other, _), _| *other != site);
+        self.active.extend(active);
+        self.next += 1;
+        meanings
+    }
+}
+
+/// What became of a request: the label `outcome` of `forebay_requests_total` and of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Hit,
+    Miss,
+    Collapsed,
+    Other(Detail),
+}
+
+impl Outcome {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Hit => "hit",
+            Outcome::Miss => "miss",
+            Outcome::Collapsed => "collapsed",
+            Outcome::Other(detail) => detail.as_str(),
+        }
+    }
+
+    fn place(self) -> usize {
+        match self {
+            Outcome::Hit => 0,
+            Outcome::Miss => 1,
+            Outcome::Collapsed => 2,
+            Outcome::Other(detail) => 3 + detail as usize,
+        }
+    }
+}
+
+const OUTCOMES: usize = 3 + Detail::ALL.len();
+
+/// Why a call goes upstream: the label `cause` of `forebay_upstream_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Miss,
+    Revalidate,
+    Refresh,
+    Pass,
+    Write,
+    Tunnel,
+}
+
+const CAUSES: [&str; 6] = ["miss", "revalidate", "refresh", "pass", "write", "tunnel"];
+
+/// The counters of one rule, resolved when first needed: most of a large pack is never asked for.
+pub(super) struct RuleMetrics {
+    upstream: Arc<str>,
+    rule: Arc<str>,
+    requests: [OnceLock<Counter>; OUTCOMES],
+    calls: [OnceLock<CallCounter>; CAUSES.len()],
+}
+
+impl RuleMetrics {
+    fn new(upstream: &str, rule: &str) -> Self {
+        Self {
+            upstream: upstream.into(),
+            rule: rule.into(),
+            requests: [const { OnceLock::new() }; OUTCOMES],
+            calls: [const { OnceLock::new() }; CAUSES.len()],
+        }
+    }
+
+    pub(super) fn rule(&self) -> &str {
+        &self.rule
+    }
+
+    pub(super) fn count(&self, registry: &Registry, outcome: Outcome) {
+        let counter = self.requests[outcome.place()].get_or_init(|| {
+            let labels = [("upstream", &*self.upstream), ("rule", &*self.rule), ("outcome", outcome.as_str())];
+            registry.counter("forebay_requests_total", &labels)
+        });
+        counter.increment(1);
+    }
+
+    pub(super) fn call(&self, registry: &Registry, cause: Cause) -> CallCounter {
+        let place = cause as usize;
+        self.calls[place]
+            .get_or_init(|| CallCounter::new(registry, &self.upstream, &self.rule, CAUSES[place]))
+            .clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_numbered_as_they_are_listed() {
+        for (place, detail) in Detail::ALL.into_iter().enumerate() {
+            assert_eq!(detail as usize, place);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Upgraded connections: forwarded until the upstream answers 101, then bytes both ways.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+
+use super::Failure;
+use super::admit::Caller;
+use super::body::Body;
+use super::forward;
+use super::respond::{self, Asked};
+use super::route::Pass;
+use super::site::{Cause, Outcome, Site};
+use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::clock::Timestamp;
+use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
+
+/// Forwards a request to switch protocols and, once it is granted, everything that follows.
+pub(super) async fn tunnel(
+    site: Arc<Site>,
+    mut request: Request<Incoming>,
+    client: SocketAddr,
+    started: Timestamp,
+    pass: Pass<'static>,
+) -> Response<Body> {
+    let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
+    let wanted = request.headers().get(header::UPGRADE).cloned();
+    let mut headers = forward::outgoing_fields(&site, request.headers(), request.version());
+    if let Some(wanted) = &wanted {
+        headers.insert(header::UPGRADE, wanted.clone());
+    }
+    let opened = match pass.caller {
+        Caller::One(caller) => {
+            site.dialect().console(&pass.path).and_then(|owner| site.shared.console(site.id, caller, owner))
+        }
+        Caller::Ambiguous => None,
+    };
+    let outgoing = Outgoing {
+        method: request.method().clone(),
+        target: request.uri().path_and_query().expect("admitted with a path").clone(),
+        headers,
+        host: None,
+        body: OutgoingBody::Empty,
+        endpoint: opened.map_or(EndpointChoice::Any, EndpointChoice::Prefer),
+        kind: CallKind::Read,
+        principal: pass.caller.principal(&site, client),
+        captures: Vec::new(),
+        counter: pass.metrics(&site).call(&site.shared.registry, Cause::Tunnel),
+        upgrade: true,
+    };
+    let answer = match site.upstream.send(outgoing).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let failure = Failure::from(&error);
+            let response = respond::failed(&site, &pass.path, failure);
+            return asked.conclude(Outcome::Other(failure.detail()), response);
+        }
+    };
+    let at = site.shared.clock.now();
+    let switches = answer.parts.status == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = answer.parts.headers.get(header::UPGRADE).cloned();
+    let mut head = forward::head_of(answer.parts);
+    if !switches {
+        forward::learn(&site, pass.caller, pass.rule.is_none(), head.status, at);
+    }
+    let status = CacheStatus::Forwarded {
+        forward: pass.forward,
+        status: None,
+        stored: false,
+        collapsed: false,
+        detail: Some(Detail::Tunnel),
+    };
+    let Some(upstream) = answer.upgraded.filter(|_| switches) else {
+        let body = Body::Upstream(Box::new(answer.body));
+        return asked.conclude(Outcome::Other(Detail::Tunnel), respond::forwarded(head, body, status));
+    };
+    head.fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol.or(wanted) {
+        head.fields.insert(header::UPGRADE, protocol);
+    }
+    let downstream = hyper::upgrade::on(&mut request);
+    let open = site.tunnels.clone();
+    tokio::spawn(async move {
+        let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
+        open.increment(1.0);
+        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let _either_side_may_break_off = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
+        open.decrement(1.0);
+    });
+    asked.conclude(Outcome::Other(Detail::Tunnel), respond::forwarded(head, Body::empty(), status))
+}

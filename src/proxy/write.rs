@@ -1,0 +1,239 @@
+//! Writes: sent at most once, and judged before the first byte of their answer leaves.
+//!
+//! A write runs in a task of its own, so that its outcome is learnt although the client that sent it
+//! may have gone; an outcome that is never learnt counts as the worst.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+
+use super::Failure;
+use super::admit::Caller;
+use super::body::Body;
+use super::forward::{self, HOLD};
+use super::operations::Operation;
+use super::respond::{self, Asked};
+use super::route::Write;
+use super::site::{Cause, InvalidationCause, Outcome, Site};
+use crate::cache::entry::Head;
+use crate::cache::groups::GroupId;
+use crate::cache::key::Partition;
+use crate::clock::Timestamp;
+use crate::dialect::OperationId;
+use crate::rules::Fields;
+use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
+use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody};
+
+/// Sends a write and hands its answer over when what it changed has been overtaken.
+pub(super) async fn write(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+    started: Timestamp,
+    write: Write<'static>,
+) -> Response<Body> {
+    let asked = Asked::new(&site, write.metrics(&site), &request, client, started);
+    let path = write.path.as_deref().unwrap_or(request.uri().path()).to_owned();
+    let (sender, receiver) = oneshot::channel();
+    let task = Sending { site: site.clone(), client, write };
+    tokio::spawn(async move {
+        let _gone_if_the_client_left = sender.send(task.run(request).await);
+    });
+    match receiver.await.unwrap_or(Err(Failure::LeaderLost)) {
+        Ok((head, body)) => {
+            let status = CacheStatus::Forwarded {
+                forward: Forward::Method,
+                status: None,
+                stored: false,
+                collapsed: false,
+                detail: Some(Detail::Write),
+            };
+            asked.conclude(Outcome::Other(Detail::Write), respond::forwarded(head, body, status))
+        }
+        Err(failure) => {
+            let response = respond::failed(&site, &path, failure);
+            asked.conclude(Outcome::Other(failure.detail()), response)
+        }
+    }
+}
+
+/// A write on its way.
+struct Sending {
+    site: Arc<Site>,
+    client: SocketAddr,
+    write: Write<'static>,
+}
+
+impl Sending {
+    async fn run(self, request: Request<Incoming>) -> Result<(Head, Body), Failure> {
+        let site = &self.site;
+        let rule = self.write.rule(site);
+        if let Caller::One(partition) = self.write.caller
+            && partition != Partition::ANONYMOUS
+        {
+            site.shared.acceptance.wrote(site.id, partition, site.shared.clock.now());
+        }
+        let (parts, body) = request.into_parts();
+        let needs_fields = rule.is_some_and(|rule| rule.needs_body);
+        let body = forward::content(body, needs_fields).await?;
+        let fields = fields(&parts.headers, parts.uri.query(), &body, needs_fields);
+        let path = self.write.path.as_deref().unwrap_or_default();
+        let outgoing = Outgoing {
+            method: parts.method.clone(),
+            target: parts.uri.path_and_query().expect("admitted with a path").clone(),
+            headers: forward::outgoing_fields(site, &parts.headers, parts.version),
+            host: None,
+            body,
+            endpoint: EndpointChoice::Any,
+            kind: CallKind::Write,
+            principal: self.write.caller.principal(site, self.client),
+            captures: rule.map_or_else(Vec::new, |rule| {
+                forward::limit_captures(site, &rule.captures, &self.write.captures, path)
+            }),
+            counter: self.write.metrics(site).call(&site.shared.registry, Cause::Write),
+            upgrade: false,
+        };
+        let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
+        let mut reach = Reach { sending: &self, groups, judged: false };
+        let answer = match site.upstream.send(outgoing).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                match error.outcome() {
+                    upstream::Outcome::NeverSent => reach.judged = true,
+                    upstream::Outcome::Unknown => reach.unknown(None),
+                }
+                return Err(Failure::from(&error));
+            }
+        };
+        let head = forward::head_of(answer.parts);
+        let in_body = site.dialect().outcome_in_body(path) && head.status.is_success();
+        let names_task = head.status.is_success() && rule.is_some_and(|rule| rule.operation.is_some());
+        if !in_body && !names_task {
+            reach.judge(head.status, None, answer.endpoint);
+            self.remember_console(head.status, answer.endpoint);
+            return Ok((head, Body::Upstream(Box::new(answer.body))));
+        }
+        let Ok(whole) = Limited::new(answer.body, HOLD).collect().await.map(|whole| whole.to_bytes()) else {
+            reach.unknown(Some(answer.endpoint));
+            return Err(Failure::Lost);
+        };
+        let told = if in_body { site.dialect().status_in_body(&whole) } else { Some(head.status) };
+        let operation = names_task.then(|| site.dialect().operation_started(&whole)).flatten();
+        match told {
+            Some(status) => reach.judge(status, operation, answer.endpoint),
+            None => reach.unknown(Some(answer.endpoint)),
+        }
+        self.remember_console(head.status, answer.endpoint);
+        Ok((head, Body::full(whole)))
+    }
+
+    fn remember_console(&self, status: StatusCode, endpoint: EndpointId) {
+        let site = &self.site;
+        if let (true, Some(path), Caller::One(caller)) =
+            (status.is_success(), self.write.path.as_deref(), self.write.caller)
+            && let Some(owner) = site.dialect().console(path)
+        {
+            site.shared.console_opened(site.id, caller, owner, endpoint);
+        }
+    }
+}
+
+/// What a write may have changed. Dropped without a judgement it assumes the worst, so that no way
+/// out of the task above can forget it.
+struct Reach<'s> {
+    sending: &'s Sending,
+    groups: Arc<[GroupId]>,
+    judged: bool,
+}
+
+impl Reach<'_> {
+    /// Judges a known status (invariant 2).
+    fn judge(&mut self, status: StatusCode, operation: Option<OperationId>, endpoint: EndpointId) {
+        let site = &*self.sending.site;
+        let shared = &site.shared;
+        let now = shared.clock.now();
+        let caller = self.sending.write.caller;
+        let was_accepted = matches!(caller, Caller::One(partition)
+            if shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for));
+        let rule = self.sending.write.rule(site);
+        forward::learn(site, caller, rule.is_none(), status, now);
+        match status.as_u16() {
+            401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
+            400 | 422 if !was_accepted => self.judged = true,
+            _ if site.dialect().is_unknown_outcome(status) => self.unknown(Some(endpoint)),
+            _ => {
+                self.judged = true;
+                let settle = rule.map_or(crate::rules::DEFAULT_SETTLE, |rule| rule.settle);
+                if let Some(id) = operation {
+                    let until = now.after(site.config.operation_cap);
+                    let groups = self.groups.clone();
+                    let operation = Operation { groups, until, settle, endpoint: Some(endpoint.index()) };
+                    shared.operations.begin(site.id, Some(id), operation);
+                }
+                shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.index()));
+                self.overtake();
+            }
+        }
+    }
+
+    /// The outcome is not known: the write may still be running, so its groups stay unsettled, for as
+    /// long as a task may run where it starts one.
+    fn unknown(&mut self, endpoint: Option<EndpointId>) {
+        self.judged = true;
+        let site = &*self.sending.site;
+        let now = site.shared.clock.now();
+        let rule = self.sending.write.rule(site);
+        let settle = rule.map_or(crate::rules::DEFAULT_SETTLE, |rule| rule.settle);
+        let starts_task = rule.is_some_and(|rule| rule.operation.is_some());
+        let hold = if starts_task { site.config.operation_cap } else { site.config.unknown_hold };
+        let endpoint = endpoint.map(EndpointId::index);
+        let operation = Operation { groups: self.groups.clone(), until: now.after(hold), settle, endpoint };
+        if !self.groups.is_empty() {
+            site.shared.operations.begin(site.id, None, operation);
+        }
+        self.overtake();
+    }
+
+    fn overtake(&self) {
+        let site = &*self.sending.site;
+        if self.groups.is_empty() {
+            return;
+        }
+        site.shared.groups.invalidate(&self.groups);
+        site.shared.count_invalidation(match self.sending.write.rule {
+            Some(_) => InvalidationCause::Write,
+            None => InvalidationCause::UnknownWrite,
+        });
+    }
+}
+
+impl Drop for Reach<'_> {
+    fn drop(&mut self) {
+        if !self.judged {
+            self.unknown(None);
+        }
+    }
+}
+
+/// The fields that a rule's templates name. `None`: the rule needs the content and it could not be
+/// read.
+fn fields(headers: &HeaderMap, query: Option<&str>, body: &OutgoingBody, needed: bool) -> Option<Fields> {
+    let mut fields = Fields::from_query(query.unwrap_or_default());
+    let content: Bytes = match body {
+        _ if !needed => return Some(fields),
+        OutgoingBody::Empty => return Some(fields),
+        OutgoingBody::Full(content) => content.clone(),
+        OutgoingBody::Stream { .. } => return None,
+    };
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    fields.body = match kind.split(';').next().unwrap_or_default().trim() {
+        kind if kind.eq_ignore_ascii_case("application/json") => Fields::from_json(&content)?.body,
+        _ => Fields::from_form(std::str::from_utf8(&content).ok()?).body,
+    };
+    Some(fields)
+}
