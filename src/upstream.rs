@@ -1,1 +1,222 @@
-//! (see the module list in ARCHITECTURE.md)
+//! Everything between "send this request to the API" and the socket: endpoints, TLS, connections,
+//! limits, and the pauses that the API asks for.
+//!
+//! It knows nothing of caches, rules or dialects. Invariants: a request that may have left is never
+//! sent again unless it is safe; each attempt that leaves counts once; every queue, pool and wait is
+//! bounded; dropping a call or an answer's body frees all it held.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use metrics::Histogram;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::telemetry::Registry;
+use admit::Gate;
+use endpoint::{EndpointSettings, EndpointState, Standing};
+use tls::TlsSettings;
+
+pub use answer::{AnswerBody, AnswerError, Delimited};
+pub use config::{
+    Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, LimitConfig, LimitKey, LimitMatches,
+    TlsConfig, Trust, UpstreamConfig,
+};
+pub use counter::CallCounter;
+pub use message::{Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, SendError};
+
+mod admit;
+mod answer;
+mod call;
+mod config;
+mod connect;
+mod counter;
+mod endpoint;
+mod gauge;
+mod limit;
+mod message;
+mod pause;
+mod pool;
+mod request;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod wire;
+
+/// One API, reached through any of its endpoints. Clones are the same upstream.
+#[derive(Clone)]
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    config: UpstreamConfig,
+    endpoints: Vec<Arc<EndpointState>>,
+    shared: Arc<Shared>,
+}
+
+/// What outlives a reload.
+struct Shared {
+    gate: Gate,
+    seconds: Histogram,
+    failing_since: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    fn mark_answered(&self) {
+        *self.failing_since.lock() = None;
+    }
+
+    fn mark_silent(&self) {
+        self.failing_since.lock().get_or_insert_with(Instant::now);
+    }
+}
+
+/// Why an upstream cannot be set up. Meant for the operator: paths are named.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// No endpoint is named.
+    #[error("no endpoint is named")]
+    NoEndpoints,
+    /// An endpoint's URL is of no use.
+    #[error("endpoint `{text}`: {reason}")]
+    Endpoint {
+        /// As written.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Not a number of calls that can be in flight.
+    #[error("the concurrency is zero or too large")]
+    Concurrency,
+    /// Not a rate.
+    #[error("a limit needs a rate between one a day and one a nanosecond, and a burst of at least one")]
+    Limit,
+    /// A list of pins without a pin trusts nobody.
+    #[error("the list of pins is empty")]
+    NoPins,
+    /// The system has no root certificates.
+    #[error("the system has no root certificates; name a CA file or a pin")]
+    NoSystemRoots,
+    /// A file cannot be read.
+    #[error("cannot read {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: {reason}", path.display())]
+    Pem {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The certificates or the key are of no use.
+    #[error("TLS settings")]
+    Tls(#[source] rustls::Error),
+}
+
+/// An endpoint as the admin address shows it.
+#[derive(Clone, Debug)]
+pub struct EndpointStatus {
+    /// Its place in the configuration, from zero.
+    pub index: usize,
+    /// Its identity.
+    pub id: EndpointId,
+    /// Its URL; never for clients.
+    pub address: String,
+    /// Whether calls go to it.
+    pub up: bool,
+    /// Connections, idle ones and tunnels included.
+    pub open_connections: usize,
+    /// Calls in flight.
+    pub in_flight: usize,
+}
+
+impl Upstream {
+    /// Reads the files that `config` names and makes an upstream; nothing is connected yet.
+    pub fn new(config: UpstreamConfig, registry: &Registry) -> Result<Self, UpstreamError> {
+        config.validate()?;
+        let shared = Arc::new(Shared {
+            gate: Gate::new(&config.name, &config.limits, registry),
+            seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
+            failing_since: Mutex::new(None),
+        });
+        let endpoints = endpoints(&config, &[])?;
+        Ok(Self(Arc::new(Inner { config, endpoints, shared })))
+    }
+
+    /// The same upstream under a new configuration of the same name. Endpoints whose settings and TLS
+    /// files are unchanged keep their connections and state, unchanged limits their levels; pauses
+    /// and the queue go on. Calls in progress end under the old configuration. After an error the
+    /// old upstream is as it was.
+    pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
+        config.validate()?;
+        let endpoints = endpoints(&config, &self.0.endpoints)?;
+        self.0.shared.gate.set_limits(&config.limits);
+        Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared) })))
+    }
+
+    /// Sends one call and waits for the head of its answer. Dropping the future frees all it holds
+    /// and closes the connection of a request under way; the request may have arrived all the same.
+    pub async fn send(&self, request: Outgoing) -> Result<Answer, SendError> {
+        let Inner { config, endpoints, shared } = &*self.0;
+        call::send(config, endpoints, shared, request).await
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &UpstreamConfig {
+        &self.0.config
+    }
+
+    /// The endpoints, in the order of the configuration.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        let status = |(index, endpoint): (usize, &Arc<EndpointState>)| EndpointStatus {
+            index,
+            id: endpoint.id,
+            address: endpoint.settings.endpoint().to_string(),
+            up: endpoint.standing() == Standing::Up,
+            open_connections: endpoint.connector.open.get(),
+            in_flight: endpoint.in_flight(),
+        };
+        self.0.endpoints.iter().enumerate().map(status).collect()
+    }
+
+    /// Calls that wait for a limit, a pause or a place in flight.
+    pub fn waiting(&self) -> usize {
+        self.0.shared.gate.waiting()
+    }
+
+    /// Since when calls have got no answer at all; `None` after any answer.
+    pub fn failing_since(&self) -> Option<Instant> {
+        *self.0.shared.failing_since.lock()
+    }
+
+    /// Until when the API has asked not to be called.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.0.shared.gate.pause.until()
+    }
+
+    /// Closes the connections that nobody uses.
+    pub fn close_idle(&self) {
+        self.0.endpoints.iter().for_each(|endpoint| endpoint.close_idle());
+    }
+}
+
+/// The state for each endpoint of `config`, taken from `old` where its settings are the same.
+fn endpoints(
+    config: &UpstreamConfig,
+    old: &[Arc<EndpointState>],
+) -> Result<Vec<Arc<EndpointState>>, UpstreamError> {
+    let secure = config.endpoints.iter().any(|endpoint| endpoint.scheme() == EndpointScheme::Https);
+    let tls = if secure { Some(TlsSettings::load(&config.tls, config.alpn)?) } else { None };
+    let state = |endpoint: &Endpoint| {
+        let settings = EndpointSettings::new(config, endpoint, tls.as_ref());
+        match old.iter().find(|state| state.settings == settings) {
+            Some(state) => Arc::clone(state),
+            None => EndpointState::new(settings),
+        }
+    };
+    Ok(config.endpoints.iter().map(state).collect())
+}

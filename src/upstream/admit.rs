@@ -1,0 +1,222 @@
+//! The way to a place among the calls in flight: the API's own pauses, the limits, the concurrency.
+//! All waiting of a call happens here, in one bounded queue and up to one deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Counter, Histogram};
+use parking_lot::RwLock;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::config::{EndpointId, LimitConfig};
+use super::gauge::{Entered, Gauge};
+use super::limit::{Charged, Limit, Turn};
+use super::message::{SendError, retry_after_seconds};
+use super::pause::Pause;
+use crate::telemetry::Registry;
+
+/// What stands between calls and the endpoints of one upstream.
+pub(super) struct Gate {
+    /// Limits with more keys first: a call waits for its own level before it stands in a line that
+    /// all share.
+    limits: RwLock<Vec<Arc<Limit>>>,
+    pub(super) pause: Pause,
+    waiting: Gauge,
+    metrics: GateMetrics,
+}
+
+struct GateMetrics {
+    wait: Histogram,
+    queue_full: Counter,
+    queue_timeout: Counter,
+    paused: Counter,
+}
+
+/// How much may wait, and for how long.
+#[derive(Clone, Copy)]
+pub(super) struct QueueBounds {
+    pub(super) length: usize,
+    pub(super) wait: Duration,
+}
+
+/// Which limits a call is charged to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// Every one that matches.
+    All,
+    /// Those that count by endpoint; the others were paid when another endpoint was tried.
+    ThisEndpoint,
+}
+
+/// One call's time in the queue, over all endpoints it tries.
+pub(super) struct Visit {
+    bounds: QueueBounds,
+    deadline: Instant,
+    arrived: Instant,
+    place: Option<Entered>,
+    waited: Duration,
+}
+
+impl Gate {
+    pub(super) fn new(upstream: &str, limits: &[LimitConfig], registry: &Registry) -> Self {
+        let rejected = |reason| {
+            let labels = [("upstream", upstream), ("reason", reason)];
+            registry.counter("forebay_limit_rejected_total", &labels)
+        };
+        Self {
+            limits: RwLock::new(sorted(limits.iter().cloned().map(Limit::new).map(Arc::new).collect())),
+            pause: Pause::default(),
+            waiting: Gauge::default(),
+            metrics: GateMetrics {
+                wait: registry.histogram("forebay_limit_wait_seconds", &[("upstream", upstream)]),
+                queue_full: rejected("queue-full"),
+                queue_timeout: rejected("queue-timeout"),
+                paused: rejected("paused"),
+            },
+        }
+    }
+
+    /// Puts new limits in force; those that are the same as before keep their levels.
+    pub(super) fn set_limits(&self, limits: &[LimitConfig]) {
+        let mut current = self.limits.write();
+        let mut old = current.clone();
+        let new = limits.iter().map(|config| match old.iter().position(|limit| limit.config == *config) {
+            Some(index) => old.swap_remove(index),
+            None => Arc::new(Limit::replacing(config.clone())),
+        });
+        *current = sorted(new.collect());
+    }
+
+    /// Calls that wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.get()
+    }
+
+    /// A visit that begins now.
+    pub(super) fn visit(&self, bounds: QueueBounds) -> Visit {
+        let now = Instant::now();
+        Visit { bounds, deadline: now + bounds.wait, arrived: now, place: None, waited: Duration::ZERO }
+    }
+
+    /// Waits until the call may be sent, and charges it. The permit is its place in flight.
+    pub(super) async fn admit(
+        &self,
+        visit: &mut Visit,
+        call: &Charged<'_>,
+        charge: Charge,
+        endpoint: EndpointId,
+        permits: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, SendError> {
+        let result = self.pass(visit, call, charge, endpoint, permits).await;
+        if visit.place.take().is_some() {
+            visit.waited = visit.arrived.elapsed();
+            self.metrics.wait.record(visit.waited.as_secs_f64());
+        }
+        match &result {
+            Err(SendError::QueueFull { .. }) => self.metrics.queue_full.increment(1),
+            Err(SendError::QueueTimeout { .. }) => self.metrics.queue_timeout.increment(1),
+            Err(SendError::Paused { .. }) => self.metrics.paused.increment(1),
+            _ => {}
+        }
+        result
+    }
+
+    async fn pass(
+        &self,
+        visit: &mut Visit,
+        call: &Charged<'_>,
+        charge: Charge,
+        endpoint: EndpointId,
+        permits: &Arc<Semaphore>,
+    ) -> Result<OwnedSemaphorePermit, SendError> {
+        self.wait_for_pause(visit).await?;
+        let limits: Vec<Arc<Limit>> = self.limits.read().clone();
+        let mut turns = Vec::new();
+        for limit in limits {
+            if !limit.matches(call.kind) || (charge == Charge::ThisEndpoint && !limit.is_per_endpoint()) {
+                continue;
+            }
+            let mut turn = Turn::queue(limit.bucket(call, endpoint));
+            if !turn.try_enter() {
+                self.must_fit(visit, turn.expected_wait(), timed_out)?;
+                self.take_place(visit)?;
+                visit.by_deadline(turn.enter()).await?;
+            }
+            turns.push(turn);
+        }
+        loop {
+            let permit = match Arc::clone(permits).try_acquire_owned() {
+                Ok(permit) => permit,
+                Err(_) => {
+                    self.take_place(visit)?;
+                    let permit = visit.by_deadline(Arc::clone(permits).acquire_owned()).await?;
+                    permit.expect("the permits of endpoints are never closed")
+                }
+            };
+            if self.pause.until().is_some() {
+                drop(permit);
+                self.wait_for_pause(visit).await?;
+                continue;
+            }
+            // With the permit in hand, so that a token is taken only when the call leaves at once.
+            let Err(wait) = turns.iter_mut().try_for_each(Turn::take_token) else { return Ok(permit) };
+            drop(permit);
+            self.must_fit(visit, wait, timed_out)?;
+            self.take_place(visit)?;
+            // A timer's tick at the least, so that this loop never spins.
+            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+        }
+    }
+
+    async fn wait_for_pause(&self, visit: &mut Visit) -> Result<(), SendError> {
+        while let Some(until) = self.pause.until() {
+            let wait = until.saturating_duration_since(Instant::now());
+            self.must_fit(visit, wait, |retry_after| SendError::Paused { retry_after })?;
+            self.take_place(visit)?;
+            tokio::time::sleep_until(until).await;
+        }
+        Ok(())
+    }
+
+    fn must_fit(
+        &self,
+        visit: &Visit,
+        wait: Duration,
+        error: impl FnOnce(u32) -> SendError,
+    ) -> Result<(), SendError> {
+        let left = visit.deadline.saturating_duration_since(Instant::now());
+        if wait <= left { Ok(()) } else { Err(error(retry_after_seconds(wait))) }
+    }
+
+    fn take_place(&self, visit: &mut Visit) -> Result<(), SendError> {
+        if visit.place.is_none() {
+            let place = self.waiting.enter_below(visit.bounds.length);
+            let retry_after = retry_after_seconds(visit.bounds.wait);
+            visit.place = Some(place.ok_or(SendError::QueueFull { retry_after })?);
+        }
+        Ok(())
+    }
+}
+
+impl Visit {
+    /// The time spent waiting so far.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    async fn by_deadline<T>(&self, wait: impl Future<Output = T>) -> Result<T, SendError> {
+        let late = |_| timed_out(retry_after_seconds(self.bounds.wait));
+        tokio::time::timeout_at(self.deadline, wait).await.map_err(late)
+    }
+}
+
+fn timed_out(retry_after: u32) -> SendError {
+    SendError::QueueTimeout { retry_after }
+}
+
+fn sorted(mut limits: Vec<Arc<Limit>>) -> Vec<Arc<Limit>> {
+    // Stable, and the same for every call, so that two calls never wait for each other.
+    limits.sort_by_key(|limit| std::cmp::Reverse(limit.config.per.len()));
+    limits
+}

@@ -1,0 +1,188 @@
+//! The content of an answer, and what is tied to its end.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep};
+
+use super::connect::Connection;
+use super::gauge::Entered;
+use super::pool::Pool;
+
+/// A call's place among those in flight.
+pub(super) struct Place {
+    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _load: Entered,
+}
+
+/// The HTTP/1.1 connection an answer comes on. Dropping it before the answer has ended closes the
+/// connection, since whatever follows on it would belong to nobody.
+pub(super) struct Exchange {
+    connection: Option<Connection>,
+    pool: Arc<Pool>,
+}
+
+impl Exchange {
+    pub(super) fn new(connection: Connection, pool: Arc<Pool>) -> Self {
+        Self { connection: Some(connection), pool }
+    }
+
+    pub(super) fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("taken out only by the methods that consume self")
+    }
+
+    /// The answer has ended: the connection can carry another request.
+    fn finish(mut self, place: Option<Place>) {
+        if let Some(connection) = self.connection.take() {
+            self.pool.give_back(connection, place);
+        }
+    }
+
+    /// The connection has become a tunnel, which the upgraded stream now owns.
+    pub(super) fn hand_over(mut self) {
+        self.connection = None;
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(connection) = &self.connection {
+            connection.task.abort();
+        }
+    }
+}
+
+/// How the end of a content is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delimited {
+    /// By a length, by chunks or by the stream's end: a cut is an error.
+    ByItself,
+    /// By the end of the connection: a cut cannot be told from the end, so do not store it.
+    ByClose,
+}
+
+/// The content of an answer as it arrives. It holds the call's place among those in flight until its
+/// end or until it is dropped.
+pub struct AnswerBody {
+    incoming: Incoming,
+    exchange: Option<Exchange>,
+    place: Option<Place>,
+    delimited: Delimited,
+    idle: Duration,
+    silence: Option<Pin<Box<Sleep>>>,
+    ended: bool,
+}
+
+/// Why a content is not whole. The messages are safe for clients.
+#[derive(Debug, thiserror::Error)]
+pub enum AnswerError {
+    /// Nothing came for the idle timeout.
+    #[error("the API fell silent within its answer")]
+    Silent,
+    /// The connection broke or the framing was wrong.
+    #[error("the API broke off within its answer")]
+    Cut(#[source] hyper::Error),
+}
+
+impl AnswerBody {
+    pub(super) fn new(
+        incoming: Incoming,
+        exchange: Option<Exchange>,
+        place: Option<Place>,
+        delimited: Delimited,
+        idle: Duration,
+    ) -> Self {
+        let mut body = Self { incoming, exchange, place, delimited, idle, silence: None, ended: false };
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// How its end is known.
+    pub fn delimited(&self) -> Delimited {
+        self.delimited
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        self.silence = None;
+        let place = self.place.take();
+        match self.exchange.take() {
+            Some(exchange) if self.delimited == Delimited::ByItself => exchange.finish(place),
+            _ => drop(place),
+        }
+    }
+
+    fn fail(&mut self) {
+        self.ended = true;
+        self.silence = None;
+        self.exchange = None;
+        self.place = None;
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = AnswerError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        match Pin::new(&mut this.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                this.silence = None;
+                if this.incoming.is_end_stream() {
+                    this.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                this.fail();
+                Poll::Ready(Some(Err(AnswerError::Cut(error))))
+            }
+            Poll::Ready(None) => {
+                this.end();
+                Poll::Ready(None)
+            }
+            Poll::Pending => {
+                // Counted only while somebody waits for the content: a slow reader is not a silent API.
+                let idle = this.idle;
+                let silence = this
+                    .silence
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+                if silence.as_mut().poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                this.fail();
+                Poll::Ready(Some(Err(AnswerError::Silent)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended || self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for AnswerBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnswerBody").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,256 @@
+//! One call: which endpoints it tries, what of it is sent again, and how it ends.
+//!
+//! Invariant: a request is sent a second time only if the first provably never left, or if it is a
+//! safe one whose reused connection closed before a byte of the answer came (RFC 9110 §9.2.2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::admit::{Charge, QueueBounds};
+use super::answer::{AnswerBody, Delimited, Exchange, Place};
+use super::config::UpstreamConfig;
+use super::connect::Speak;
+use super::counter::{Attempt, AttemptGuard};
+use super::endpoint::{EndpointState, Lease, Reuse, Source, Standing};
+use super::limit::Charged;
+use super::message::{Answer, EndpointChoice, Outgoing, SendError};
+use super::request::{Progress, Protocol, Template};
+
+/// What one attempt came to.
+enum Tried {
+    Answered(Response<Incoming>, Option<Exchange>, Duration),
+    /// It provably never left.
+    NotSent,
+    /// A reused connection closed before anything came; whether the request arrived is unknown.
+    ClosedUnanswered(SendError),
+    Failed(SendError),
+}
+
+/// Sends `call` to one of the endpoints.
+pub(super) async fn send(
+    config: &UpstreamConfig,
+    endpoints: &[Arc<EndpointState>],
+    shared: &Shared,
+    mut call: Outgoing,
+) -> Result<Answer, SendError> {
+    let template = Template::new(&mut call);
+    let (lines, bytes) = template.head_size();
+    if config.max_header_lines.is_some_and(|max| lines > max)
+        || config.max_header_bytes.is_some_and(|max| bytes > max)
+    {
+        return Err(SendError::TooManyHeaders);
+    }
+    let result = Call { config, shared, call, template }.over(endpoints).await;
+    match &result {
+        Ok(_) => shared.mark_answered(),
+        Err(error) if error.is_silence() => shared.mark_silent(),
+        Err(_) => {}
+    }
+    result
+}
+
+struct Call<'a> {
+    config: &'a UpstreamConfig,
+    shared: &'a Shared,
+    call: Outgoing,
+    template: Template,
+}
+
+impl Call<'_> {
+    async fn over(mut self, endpoints: &[Arc<EndpointState>]) -> Result<Answer, SendError> {
+        let bounds = QueueBounds { length: self.config.queue_length, wait: self.config.queue_wait };
+        let mut visit = self.shared.gate.visit(bounds);
+        let mut charge = Charge::All;
+        for _ in 0..endpoints.len() {
+            let Some(endpoint) = choose(endpoints, self.call.endpoint) else { break };
+            let load = endpoint.load.enter();
+            let charged = Charged {
+                kind: self.call.kind,
+                principal: self.call.principal,
+                captures: &self.call.captures,
+            };
+            let gate = &self.shared.gate;
+            let permit = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.permits).await?;
+            charge = Charge::ThisEndpoint;
+            // It may have gone down while this call waited, or another call may have claimed the probe.
+            if !endpoint.claim() {
+                continue;
+            }
+            let place = Place { _permit: permit, _load: load };
+            if let Some((response, exchange, took)) = self.at(endpoint).await? {
+                return self.answer(endpoint, place, visit.waited(), response, exchange, took);
+            }
+        }
+        Err(SendError::Unreachable)
+    }
+
+    /// Tries one endpoint; `None` if nothing could be sent there.
+    async fn at(
+        &mut self,
+        endpoint: &Arc<EndpointState>,
+    ) -> Result<Option<(Response<Incoming>, Option<Exchange>, Duration)>, SendError> {
+        let speak = if self.call.upgrade { Speak::Http1 } else { Speak::Any };
+        let mut source = Source::IdleOrNew;
+        loop {
+            let Ok(lease) = endpoint.lease(speak, source).await else { return Ok(None) };
+            let reuse = match &lease {
+                Lease::Http1(connection) if connection.served > 0 => Reuse::Reused,
+                Lease::Http1(_) => Reuse::Fresh,
+                Lease::Http2(_, reuse) => *reuse,
+            };
+            match self.attempt(endpoint, lease, reuse).await {
+                Tried::Answered(response, exchange, took) => return Ok(Some((response, exchange, took))),
+                Tried::Failed(error) => return Err(error),
+                Tried::NotSent if reuse == Reuse::Reused => {}
+                // A new connection that takes no request is as good as none.
+                Tried::NotSent => return Ok(None),
+                Tried::ClosedUnanswered(error) => {
+                    if !(self.template.method.is_safe() && self.template.is_repeatable()) {
+                        return Err(error);
+                    }
+                }
+            }
+            // Other idle connections are likely to be closed as well: no second try on one of them.
+            source = Source::New;
+        }
+    }
+
+    async fn attempt(&mut self, endpoint: &Arc<EndpointState>, lease: Lease, reuse: Reuse) -> Tried {
+        let attempt = Attempt::new(self.call.counter.clone());
+        let guard = AttemptGuard(Arc::clone(&attempt));
+        let target = &endpoint.settings.endpoint();
+        let started = Instant::now();
+        let first_byte = self.config.first_byte_timeout;
+        let (result, exchange, progress, received) = match lease {
+            Lease::Http1(connection) => {
+                let (request, progress) = self.template.request(target, Protocol::Http1);
+                let mut exchange = Exchange::new(connection, Arc::clone(&endpoint.pool));
+                let connection = exchange.connection();
+                connection.served += 1;
+                connection.state.begin(Arc::clone(&attempt));
+                let state = Arc::clone(&connection.state);
+                let sending = connection.sender.try_send_request(request);
+                let result = in_time(sending, &progress, first_byte).await;
+                (result, Some(exchange), progress, state.has_received())
+            }
+            Lease::Http2(mut sender, _) => {
+                let (request, progress) = self.template.request(target, Protocol::Http2);
+                // The streams of a shared connection cannot be watched one by one: it counts as left
+                // unless it comes back.
+                attempt.leaves();
+                let result = in_time(sender.try_send_request(request), &progress, first_byte).await;
+                (result, None, progress, false)
+            }
+        };
+        match result {
+            None => Tried::Failed(SendError::TimedOut),
+            Some(Ok(response)) => {
+                let took = started.elapsed();
+                attempt.answered(response.status());
+                self.shared.seconds.record(took.as_secs_f64());
+                Tried::Answered(response, exchange, took)
+            }
+            Some(Err(mut error)) => {
+                if let Some(request) = error.take_message() {
+                    self.template.take_back(request);
+                    guard.withdraw();
+                    return Tried::NotSent;
+                }
+                if progress.has_failed() {
+                    return Tried::Failed(SendError::RequestBody);
+                }
+                if !attempt.has_left() && self.template.is_repeatable() {
+                    return Tried::NotSent;
+                }
+                let error = error.into_error();
+                let nonsense = received || error.is_parse();
+                let lost = SendError::Lost(Some(Arc::new(error)));
+                if reuse == Reuse::Reused && !nonsense {
+                    Tried::ClosedUnanswered(lost)
+                } else {
+                    Tried::Failed(lost)
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &self,
+        endpoint: &EndpointState,
+        place: Place,
+        waited: Duration,
+        mut response: Response<Incoming>,
+        exchange: Option<Exchange>,
+        took: Duration,
+    ) -> Result<Answer, SendError> {
+        let headers = response.headers();
+        let (coded, sized) = (headers.contains_key(TRANSFER_ENCODING), headers.contains_key(CONTENT_LENGTH));
+        let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // RFC 9112 §6.3: both is an attempt at smuggling or a broken server. Dropping the exchange
+        // closes the connection.
+        if (coded && sized) || (switching && !self.call.upgrade) {
+            return Err(SendError::Lost(None));
+        }
+        self.shared.gate.pause.observe(response.status(), headers);
+        let upgraded = switching.then(|| hyper::upgrade::on(&mut response));
+        let (parts, incoming) = response.into_parts();
+        let sized = http_body::Body::size_hint(&incoming).exact().is_some();
+        let chunked = coded && is_chunked(&parts.headers);
+        let delimited = match &exchange {
+            Some(_) if !sized && !chunked => Delimited::ByClose,
+            _ => Delimited::ByItself,
+        };
+        let (exchange, place) = match (switching, exchange) {
+            (true, Some(exchange)) => {
+                exchange.hand_over();
+                // A tunnel may stay open for hours and asks nothing of the API's workers.
+                drop(place);
+                (None, None)
+            }
+            (_, exchange) => (exchange, Some(place)),
+        };
+        let body = AnswerBody::new(incoming, exchange, place, delimited, self.config.idle_timeout);
+        Ok(Answer { parts, body, endpoint: endpoint.id, waited, took, upgraded })
+    }
+}
+
+/// Whether chunks delimit the content: `chunked` is the last coding (RFC 9112 §6.3).
+fn is_chunked(headers: &http::HeaderMap) -> bool {
+    let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
+    last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
+}
+
+/// The endpoint to try next: the one asked for if it is up, else the one with the least to do.
+fn choose(endpoints: &[Arc<EndpointState>], choice: EndpointChoice) -> Option<&Arc<EndpointState>> {
+    let usable = |endpoint: &&Arc<EndpointState>| endpoint.standing() != Standing::Down;
+    if let EndpointChoice::Prefer(id) = choice
+        && let Some(endpoint) = endpoints.iter().filter(usable).find(|endpoint| endpoint.id == id)
+    {
+        return Some(endpoint);
+    }
+    // The first of equals; an endpoint due for a probe comes before one that is known to be up only
+    // if it is less busy, which after its downtime it is.
+    endpoints.iter().filter(usable).min_by_key(|endpoint| endpoint.load.get())
+}
+
+/// Waits for the head of the answer as long as the request's content moves on, and for the timeout
+/// after it last did; `None` if the time is up.
+async fn in_time<T>(sending: impl Future<Output = T>, progress: &Progress, timeout: Duration) -> Option<T> {
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        let deadline = progress.last() + timeout;
+        if let Ok(result) = tokio::time::timeout_at(deadline, &mut sending).await {
+            return Some(result);
+        }
+        if progress.last() + timeout <= Instant::now() {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! From an endpoint to a connection that speaks HTTP.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use super::config::{ContradictoryClose, Endpoint, EndpointScheme};
+use super::gauge::Gauge;
+use super::request::SendBody;
+use super::tls::TlsSettings;
+use super::wire::{Io, MAX_ANSWER_HEAD, Wire, WireState};
+
+/// Pings on HTTP/2 connections: without them a dead one swallows calls until TCP gives up.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+/// More field lines than any API sends.
+const MAX_ANSWER_LINES: usize = 256;
+
+/// A connection that nobody uses yet.
+pub(super) enum Fresh {
+    Http1(Connection),
+    Http2(http2::SendRequest<SendBody>),
+}
+
+/// An HTTP/1.1 connection: for one request at a time. Dropping it closes it as soon as nothing is
+/// under way.
+pub(super) struct Connection {
+    pub(super) sender: http1::SendRequest<SendBody>,
+    pub(super) state: Arc<WireState>,
+    pub(super) task: tokio::task::AbortHandle,
+    /// Requests sent so far.
+    pub(super) served: u32,
+}
+
+/// What the caller can speak.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speak {
+    /// Whatever the server prefers of what is configured.
+    Any,
+    /// HTTP/1.1 only.
+    Http1,
+}
+
+/// How connections to one endpoint are made.
+pub(super) struct Connector {
+    pub(super) endpoint: Endpoint,
+    /// Absent for plaintext.
+    pub(super) tls: Option<TlsSettings>,
+    pub(super) timeout: Duration,
+    pub(super) close: ContradictoryClose,
+    pub(super) open: Gauge,
+}
+
+impl Connector {
+    /// Connects within the time allowed.
+    pub(super) async fn connect(&self, speak: Speak) -> io::Result<Fresh> {
+        let deadline = Instant::now() + self.timeout;
+        match tokio::time::timeout_at(deadline, self.connect_by(deadline, speak)).await {
+            Ok(result) => result,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    async fn connect_by(&self, deadline: Instant, speak: Speak) -> io::Result<Fresh> {
+        let tcp = self.tcp(deadline).await?;
+        tcp.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            debug_assert_eq!(self.endpoint.scheme(), EndpointScheme::Http);
+            return self.http1(Box::new(tcp)).await;
+        };
+        let config = match speak {
+            Speak::Any => Arc::clone(&tls.any),
+            Speak::Http1 => Arc::clone(&tls.http1),
+        };
+        let name = ServerName::try_from(self.endpoint.host().to_owned())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let stream = TlsConnector::from(config).connect(name, tcp).await?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => self.http2(Box::new(stream)).await,
+            _ => self.http1(Box::new(stream)).await,
+        }
+    }
+
+    /// Tries every address, so that one which swallows packets does not use up all the time.
+    async fn tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
+        let addresses: Vec<_> =
+            tokio::net::lookup_host((self.endpoint.host(), self.endpoint.port())).await?.collect();
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
+        for (index, address) in addresses.iter().enumerate() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
+            match tokio::time::timeout(share, TcpStream::connect(address)).await {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => last = error,
+                Err(_) => last = io::ErrorKind::TimedOut.into(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn http1(&self, io: Box<dyn Io>) -> io::Result<Fresh> {
+        let state = Arc::new(WireState::default());
+        let wire = Wire::new(io, Arc::clone(&state), self.close);
+        let (sender, connection) = http1::Builder::new()
+            .max_header_size(MAX_ANSWER_HEAD)
+            .max_headers(MAX_ANSWER_LINES)
+            .handshake(TokioIo::new(wire))
+            .await
+            .map_err(io::Error::other)?;
+        let open = self.open.enter();
+        let task = tokio::spawn(async move {
+            // Its error reaches the call that is under way; without one the closed sender tells it.
+            let _ = connection.with_upgrades().await;
+            drop(open);
+        });
+        Ok(Fresh::Http1(Connection { sender, state, task: task.abort_handle(), served: 0 }))
+    }
+
+    async fn http2(&self, io: Box<dyn Io>) -> io::Result<Fresh> {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .max_header_list_size(MAX_ANSWER_HEAD as u32)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(io::Error::other)?;
+        let open = self.open.enter();
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(open);
+        });
+        Ok(Fresh::Http2(sender))
+    }
+}

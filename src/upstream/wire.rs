@@ -1,0 +1,159 @@
+//! The byte stream between the HTTP/1.1 codec and the socket.
+//!
+//! It watches what the codec cannot tell: whether a request's first byte left, whether any byte of
+//! the answer came, and whether the stream ended without TLS saying so. With
+//! [`ContradictoryClose::KeepOpen`] it also takes the stray `Connection: close` out of answer heads
+//! that say `Keep-Alive` as well. It never delays or changes anything else.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::config::ContradictoryClose;
+use super::counter::Attempt;
+use head::HeadFilter;
+
+mod head;
+
+/// A socket, with TLS or without.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// The largest answer head that is taken, status line included.
+pub(super) const MAX_ANSWER_HEAD: usize = 64 * 1024;
+
+/// What the sender of requests and the stream know of each other.
+#[derive(Default)]
+pub(super) struct WireState {
+    /// The attempt whose first byte has not been written yet.
+    pending: Mutex<Option<Arc<Attempt>>>,
+    has_pending: AtomicBool,
+    received: AtomicBool,
+    head_next: AtomicBool,
+}
+
+impl WireState {
+    /// Call before each request: the next byte written belongs to `attempt`, the next byte read to
+    /// its answer's head.
+    pub(super) fn begin(&self, attempt: Arc<Attempt>) {
+        *self.pending.lock() = Some(attempt);
+        self.received.store(false, Ordering::Release);
+        self.head_next.store(true, Ordering::Release);
+        self.has_pending.store(true, Ordering::Release);
+    }
+
+    /// Whether any byte came since [`WireState::begin`].
+    pub(super) fn has_received(&self) -> bool {
+        self.received.load(Ordering::Acquire)
+    }
+
+    fn writing(&self) {
+        if self.has_pending.swap(false, Ordering::AcqRel)
+            && let Some(attempt) = self.pending.lock().take()
+        {
+            attempt.leaves();
+        }
+    }
+}
+
+/// The stream itself.
+pub(super) struct Wire {
+    io: Box<dyn Io>,
+    state: Arc<WireState>,
+    filter: Option<HeadFilter>,
+}
+
+impl Wire {
+    pub(super) fn new(io: Box<dyn Io>, state: Arc<WireState>, close: ContradictoryClose) -> Self {
+        let filter = match close {
+            ContradictoryClose::Obey => None,
+            ContradictoryClose::KeepOpen => Some(HeadFilter::default()),
+        };
+        Self { io, state, filter }
+    }
+
+    /// Reads from the socket; a TLS stream that was cut counts as ended. A body of known length that
+    /// ends early is an error all the same, and one that only the end delimits has no better end
+    /// where servers close without a close_notify, as many do.
+    fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        if buf.filled().len() > before {
+            self.state.received.store(true, Ordering::Release);
+        }
+        Poll::Ready(match result {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        })
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let Some(mut filter) = this.filter.take() else {
+            return this.poll_socket(cx, buf);
+        };
+        let result = loop {
+            if filter.give(buf) {
+                break Poll::Ready(Ok(()));
+            }
+            if this.state.head_next.swap(false, Ordering::AcqRel) {
+                filter.expect_head();
+            }
+            if !filter.wants_head() {
+                break this.poll_socket(cx, buf);
+            }
+            let mut chunk = [0; 4096];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            match this.poll_socket(cx, &mut chunk) {
+                Poll::Ready(Ok(())) => filter.take(chunk.filled()),
+                other => break other,
+            }
+            if chunk.filled().is_empty() {
+                filter.give(buf);
+                break Poll::Ready(Ok(()));
+            }
+        };
+        this.filter = Some(filter);
+        result
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        // Told before the write is tried: a write that fails may still have sent a part.
+        self.state.writing();
+        Pin::new(&mut self.io).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.state.writing();
+        Pin::new(&mut self.io).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
