@@ -183,6 +183,13 @@ impl Upstream {
         self.0.endpoints.iter().enumerate().map(status).collect()
     }
 
+    /// The first endpoint that calls go to, in the order of the configuration; the first of all when
+    /// none is up.
+    pub fn first_up(&self) -> EndpointId {
+        let endpoints = &self.0.endpoints;
+        endpoints.iter().find(|e| e.standing() == Standing::Up).unwrap_or(&endpoints[0]).id
+    }
+
     /// Calls that wait for a limit, a pause or a place in flight.
     pub fn waiting(&self) -> usize {
         self.0.shared.gate.waiting()

@@ -296,7 +296,9 @@ fn is_compressible(fields: &HeaderMap, length: usize) -> bool {
         && fields.get(header::CONTENT_TYPE).is_some_and(|value| {
             let kind = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default();
             kind.starts_with(b"text/")
-                || [&b"json"[..], b"xml", b"javascript"].iter().any(|ending| kind.trim_ascii().ends_with(ending))
+                || [&b"json"[..], b"xml", b"javascript"]
+                    .iter()
+                    .any(|ending| kind.trim_ascii().ends_with(ending))
         })
 }
 

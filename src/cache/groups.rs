@@ -47,7 +47,7 @@ pub enum Settling {
     /// A write was answered lately, so another node may lag; reads go to the endpoint that took it.
     Lately {
         /// The endpoint that took the write, where one is known.
-        endpoint: Option<u32>,
+        endpoint: Option<u64>,
     },
     /// A task of a write may still be running.
     Open,
@@ -65,7 +65,16 @@ struct Slot {
     overtaken: AtomicU64,
     settled_at: AtomicU64,
     open: AtomicU32,
-    endpoint: AtomicU32,
+    endpoint: AtomicU64,
+}
+
+/// Stands for no endpoint; an endpoint whose number it is by chance is merely not preferred.
+const NOBODY: u64 = 0;
+
+impl Slot {
+    fn endpoint(&self) -> Option<u64> {
+        Some(self.endpoint.load(Ordering::SeqCst)).filter(|endpoint| *endpoint != NOBODY)
+    }
 }
 
 impl Groups {
@@ -143,10 +152,10 @@ impl Groups {
     }
 
     /// From now to `until` the nodes may disagree about `ids`; `endpoint` has seen the write.
-    pub fn settle(&self, ids: &[GroupId], until: Timestamp, endpoint: Option<u32>) {
+    pub fn settle(&self, ids: &[GroupId], until: Timestamp, endpoint: Option<u64>) {
         for id in ids {
             let slot = self.slot(*id);
-            slot.endpoint.store(endpoint.map_or(0, |e| e + 1), Ordering::SeqCst);
+            slot.endpoint.store(endpoint.unwrap_or(NOBODY), Ordering::SeqCst);
             slot.settled_at.fetch_max(until.as_nanos(), Ordering::SeqCst);
         }
     }
@@ -159,7 +168,7 @@ impl Groups {
                 return Settling::Open;
             }
             if slot.settled_at.load(Ordering::SeqCst) > now.as_nanos() && found == Settling::Settled {
-                let endpoint = slot.endpoint.load(Ordering::SeqCst).checked_sub(1);
+                let endpoint = slot.endpoint();
                 found = Settling::Lately { endpoint };
             }
         }
@@ -167,14 +176,14 @@ impl Groups {
     }
 
     /// The endpoint that took the latest write to one of `ids` that has not settled.
-    pub fn settled_by(&self, ids: &[GroupId], now: Timestamp) -> Option<u32> {
+    pub fn settled_by(&self, ids: &[GroupId], now: Timestamp) -> Option<u64> {
         ids.iter()
             .map(|id| self.slot(*id))
             .filter(|slot| {
                 slot.open.load(Ordering::SeqCst) > 0
                     || slot.settled_at.load(Ordering::SeqCst) > now.as_nanos()
             })
-            .find_map(|slot| slot.endpoint.load(Ordering::SeqCst).checked_sub(1))
+            .find_map(Slot::endpoint)
     }
 
     /// How many places of the table are not settled, for the admin and the metrics.

@@ -51,7 +51,7 @@ pub struct KeyParts<'r> {
     /// Who may see it.
     pub partition: Partition,
     /// From which endpoint, where the rule says that answers differ by node.
-    pub endpoint: Option<u32>,
+    pub endpoint: Option<u64>,
     /// The path as the client wrote it.
     pub path: &'r str,
     /// The query as the client wrote it, without the question mark.
@@ -97,7 +97,8 @@ impl Secret {
         hasher.write_u8(b'k');
         hasher.write_u64(parts.rule);
         hasher.write_u128(parts.partition.0);
-        hasher.write_u64(u64::from(parts.site) << 32 | u64::from(parts.endpoint.map_or(0, |e| e + 1)));
+        hasher.write_u32(parts.site);
+        hasher.write_u64(parts.endpoint.unwrap_or(0));
         write(&mut hasher, parts.path.as_bytes());
         if let Some(text) = parts.query {
             query::canonical(text, parts.separators, parts.ignored_query, |pair| {
@@ -160,7 +161,7 @@ mod tests {
             parts("/%61", Some("x=1&y=2")),
             KeyParts { site: 1, ..base },
             KeyParts { rule: 8, ..base },
-            KeyParts { endpoint: Some(0), ..base },
+            KeyParts { endpoint: Some(1), ..base },
             KeyParts { partition: secret.partition(&[b"ticket", b"x"]), ..base },
         ];
         let mut keys: Vec<_> = others.iter().map(|p| secret.key(p)).collect();

@@ -44,7 +44,11 @@ pub fn judge_head(rule: &ReadRule, head: &Head, length: Option<u64>, largest: u6
     });
     if !allowed || head.status == StatusCode::PARTIAL_CONTENT {
         // A failure is the same for everybody with this credential; part of an answer is not.
-        return if head.status == StatusCode::PARTIAL_CONTENT { HeadVerdict::Alone } else { HeadVerdict::ShareOnly };
+        return if head.status == StatusCode::PARTIAL_CONTENT {
+            HeadVerdict::Alone
+        } else {
+            HeadVerdict::ShareOnly
+        };
     }
     let said = ResponseDirectives::of(&head.fields);
     let kept_out = said.no_store && !rule.overrides.no_store || said.private && !rule.overrides.private;

@@ -48,9 +48,9 @@ impl HttpBody for Body {
             Body::Shared(body) => {
                 Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
             }
-            Body::Upstream(body) => {
-                Pin::new(&mut **body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
+            Body::Upstream(body) => Pin::new(&mut **body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
         }
     }
 

@@ -118,10 +118,14 @@ impl Failure {
             Failure::BodyTooLarge => {
                 "forebay: the request's content is too large without a Content-Length; send one"
             }
-            Failure::TooManyFields => "forebay: the request has more or longer header fields than the API takes",
+            Failure::TooManyFields => {
+                "forebay: the request has more or longer header fields than the API takes"
+            }
             Failure::BadRequest(why) => why,
             Failure::Method => "forebay: the method is not served at this address",
-            Failure::OnlyIfCached => "forebay: nothing stored answers this, and only-if-cached forbids to ask",
+            Failure::OnlyIfCached => {
+                "forebay: nothing stored answers this, and only-if-cached forbids to ask"
+            }
             Failure::LeaderLost => "forebay: an internal error",
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Errand {
     pub read: Read<'static>,
     pub key: Key,
     /// The endpoint that the key names, where the rule keeps answers by endpoint.
-    pub endpoint: Option<u32>,
+    pub endpoint: Option<u64>,
     pub target: PathAndQuery,
     pub headers: HeaderMap,
     pub principal: u128,
@@ -72,7 +72,9 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     }
     let verdict = match storable::judge_head(rule, &head, length, shared.max_object) {
         // Another endpoint answered than the one that the key names.
-        HeadVerdict::Keep(_) if errand.endpoint.is_some_and(|e| e != endpoint.index()) => HeadVerdict::ShareOnly,
+        HeadVerdict::Keep(_) if errand.endpoint.is_some_and(|e| e != endpoint.as_u64()) => {
+            HeadVerdict::ShareOnly
+        }
         verdict => verdict,
     };
     if verdict == HeadVerdict::Alone {
@@ -196,7 +198,7 @@ impl Errand {
         let endpoint = self
             .endpoint
             .or_else(|| site.shared.groups.settled_by(fill.groups(), now))
-            .map_or(EndpointChoice::Any, |index| EndpointChoice::Prefer(EndpointId::from_index(index)));
+            .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id)));
         let rule = self.read.rule(site);
         Outgoing {
             method: Method::GET,

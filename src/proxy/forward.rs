@@ -11,12 +11,12 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 
+use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
 use super::respond::{self, Asked};
 use super::route::Pass;
 use super::site::{Cause, InvalidationCause, Outcome, Site};
-use super::Failure;
 use crate::cache::entry::Head;
 use crate::cache::groups::GroupName;
 use crate::cache::key::{Key, Partition};
@@ -97,7 +97,8 @@ pub(super) async fn content(body: Incoming, hold: bool) -> Result<OutgoingBody, 
 /// Status, reason and end-to-end fields of an answer.
 pub(super) fn head_of(mut parts: http::response::Parts) -> Head {
     fields::remove_connection_specific(&mut parts.headers);
-    let reason = parts.extensions.remove::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
+    let reason =
+        parts.extensions.remove::<ReasonPhrase>().map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
     Head { status: parts.status, reason, fields: parts.headers }
 }
 
@@ -233,4 +234,3 @@ pub(super) async fn pass_keyed(
     };
     asked.conclude(outcome, respond::forwarded(head, body, status))
 }
-

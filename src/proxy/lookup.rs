@@ -29,7 +29,7 @@ pub(super) struct Absent {
     /// The key to fetch for.
     pub key: Key,
     /// The endpoint that the key names, where the rule keeps answers by endpoint.
-    pub endpoint: Option<u32>,
+    pub endpoint: Option<u64>,
     /// Why.
     pub forward: Forward,
     /// More about why.
@@ -51,9 +51,10 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     if rule.bypass.iter().any(|bypass| bypass.applies(headers)) {
         return Lookup::Pass(Forward::Bypass, Detail::Bypass);
     }
-    let endpoint = rule.per_endpoint.then(|| site.upstream.first_up().index());
+    let endpoint = rule.per_endpoint.then(|| site.upstream.first_up().as_u64());
     let key = read.key(site, request, endpoint);
-    let absent = |forward, detail, stale| Lookup::Absent(Absent { key, endpoint, forward, detail, asks, stale });
+    let absent =
+        |forward, detail, stale| Lookup::Absent(Absent { key, endpoint, forward, detail, asks, stale });
     if rule.reuse == Reuse::CollapseOnly {
         return absent(Forward::UriMiss, None, None);
     }

@@ -40,7 +40,7 @@ pub struct Operation {
     /// How long its groups settle after its end.
     pub settle: Duration,
     /// The endpoint that took the write.
-    pub endpoint: Option<u32>,
+    pub endpoint: Option<u64>,
 }
 
 impl Operations {

@@ -7,6 +7,7 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
+use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
 use super::fill::{self, Direct, Errand};
@@ -15,7 +16,6 @@ use super::lookup::{self, Absent, Lookup};
 use super::respond::{self, Asked};
 use super::route::{Pass, Read};
 use super::site::{Cause, Outcome, Site};
-use super::Failure;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Begin, Join, Landing, Waiter};
 use crate::cache::groups::{GroupId, Settling};
@@ -35,7 +35,9 @@ pub(super) async fn read(
 ) -> Response<Body> {
     let absent = match found {
         Lookup::Absent(absent) => absent,
-        Lookup::Fresh(key, entry) => return respond::hit(&site, &request, &read, client, started, key, &entry),
+        Lookup::Fresh(key, entry) => {
+            return respond::hit(&site, &request, &read, client, started, key, &entry);
+        }
         Lookup::Pass(forward, detail) => {
             return forward::pass(site, request, client, started, straight(read, forward, detail)).await;
         }
@@ -143,7 +145,10 @@ impl Reading {
             status
         });
         let detail = match said {
-            Some(CacheStatus::Hit { detail: Some(detail), .. } | CacheStatus::Forwarded { detail: Some(detail), .. }) => detail,
+            Some(
+                CacheStatus::Hit { detail: Some(detail), .. }
+                | CacheStatus::Forwarded { detail: Some(detail), .. },
+            ) => detail,
             _ => Detail::StaleIfError,
         };
         self.asked().conclude(Outcome::Other(detail), response)

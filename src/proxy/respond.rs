@@ -104,7 +104,8 @@ pub(super) fn hit<B>(
     entry: &Arc<Entry>,
 ) -> Response<Body> {
     let asked = Asked::new(site, read.metrics(site), request, client, now);
-    let response = stored(site, request.headers(), now, key, entry, |ttl| CacheStatus::Hit { ttl, detail: None });
+    let response =
+        stored(site, request.headers(), now, key, entry, |ttl| CacheStatus::Hit { ttl, detail: None });
     asked.conclude(Outcome::Hit, response)
 }
 

@@ -118,7 +118,7 @@ impl Read<'_> {
     }
 
     /// The key of the identity-coded answer.
-    pub fn key<B>(&self, site: &Site, request: &Request<B>, endpoint: Option<u32>) -> Key {
+    pub fn key<B>(&self, site: &Site, request: &Request<B>, endpoint: Option<u64>) -> Key {
         let read = &site.reads[self.rule];
         site.shared.secret.key(&KeyParts {
             site: site.id,

@@ -340,7 +340,8 @@ impl RuleMetrics {
 
     pub(super) fn count(&self, registry: &Registry, outcome: Outcome) {
         let counter = self.requests[outcome.place()].get_or_init(|| {
-            let labels = [("upstream", &*self.upstream), ("rule", &*self.rule), ("outcome", outcome.as_str())];
+            let labels =
+                [("upstream", &*self.upstream), ("rule", &*self.rule), ("outcome", outcome.as_str())];
             registry.counter("forebay_requests_total", &labels)
         });
         counter.increment(1);

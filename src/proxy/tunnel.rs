@@ -14,8 +14,8 @@ use super::forward;
 use super::respond::{self, Asked};
 use super::route::Pass;
 use super::site::{Cause, Outcome, Site};
-use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::clock::Timestamp;
+use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
 
 /// Forwards a request to switch protocols and, once it is granted, everything that follows.

@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode, header};
@@ -28,6 +29,9 @@ use crate::dialect::OperationId;
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody};
+
+/// How long the nodes may disagree after a write that no rule names.
+const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
 /// Sends a write and hands its answer over when what it changed has been overtaken.
 pub(super) async fn write(
@@ -168,14 +172,14 @@ impl Reach<'_> {
             _ if site.dialect().is_unknown_outcome(status) => self.unknown(Some(endpoint)),
             _ => {
                 self.judged = true;
-                let settle = rule.map_or(crate::rules::DEFAULT_SETTLE, |rule| rule.settle);
+                let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
                 if let Some(id) = operation {
                     let until = now.after(site.config.operation_cap);
                     let groups = self.groups.clone();
-                    let operation = Operation { groups, until, settle, endpoint: Some(endpoint.index()) };
+                    let operation = Operation { groups, until, settle, endpoint: Some(endpoint.as_u64()) };
                     shared.operations.begin(site.id, Some(id), operation);
                 }
-                shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.index()));
+                shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.as_u64()));
                 self.overtake();
             }
         }
@@ -188,10 +192,10 @@ impl Reach<'_> {
         let site = &*self.sending.site;
         let now = site.shared.clock.now();
         let rule = self.sending.write.rule(site);
-        let settle = rule.map_or(crate::rules::DEFAULT_SETTLE, |rule| rule.settle);
+        let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
         let starts_task = rule.is_some_and(|rule| rule.operation.is_some());
         let hold = if starts_task { site.config.operation_cap } else { site.config.unknown_hold };
-        let endpoint = endpoint.map(EndpointId::index);
+        let endpoint = endpoint.map(EndpointId::as_u64);
         let operation = Operation { groups: self.groups.clone(), until: now.after(hold), settle, endpoint };
         if !self.groups.is_empty() {
             site.shared.operations.begin(site.id, None, operation);
@@ -232,8 +236,8 @@ fn fields(headers: &HeaderMap, query: Option<&str>, body: &OutgoingBody, needed:
     };
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     fields.body = match kind.split(';').next().unwrap_or_default().trim() {
-        kind if kind.eq_ignore_ascii_case("application/json") => Fields::from_json(&content)?.body,
-        _ => Fields::from_form(std::str::from_utf8(&content).ok()?).body,
+        kind if kind.eq_ignore_ascii_case("application/json") => Fields::from_json(&content).body,
+        _ => Fields::from_form(&content).body,
     };
     Some(fields)
 }

@@ -209,6 +209,11 @@ impl Endpoint {
 pub struct EndpointId(u64);
 
 impl EndpointId {
+    /// The endpoint whose number this is.
+    pub fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
     /// The number, for keys.
     pub fn as_u64(self) -> u64 {
         self.0
