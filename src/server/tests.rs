@@ -183,5 +183,5 @@ async fn read_until<R: tokio::io::AsyncRead + Unpin>(stream: &mut R, end: &str) 
 }
 
 fn statuses(answers: &str) -> Vec<&str> {
-    answers.match_indices("HTTP/1.1 ").map(|(at, _)| &answers[at + 9..at + 12]).collect()
+    answers.match_indices("HTTP/1.").map(|(at, _)| &answers[at + 9..at + 12]).collect()
 }

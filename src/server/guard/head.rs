@@ -96,7 +96,7 @@ fn read(head: &[u8]) -> Result<Head, Refusal> {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(Refusal::Malformed),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Err(httparse::Error::Version) => return Err(Refusal::Version),
+        Err(httparse::Error::Version) if names_another_version(head) => return Err(Refusal::Version),
         Err(httparse::Error::NewLine) => return Err(Refusal::LineEnding),
         Err(_) => return Err(Refusal::Malformed),
     }
@@ -133,6 +133,20 @@ fn read(head: &[u8]) -> Result<Head, Refusal> {
         (length, false) => Framing::Length(length.unwrap_or(0)),
     };
     Ok(Head { length: head.len(), framing, switch })
+}
+
+/// Whether the request line is in order but for its version; the parser also blames the version for a space
+/// in the target.
+fn names_another_version(head: &[u8]) -> bool {
+    let line =
+        head.split(|byte| *byte == b'\r').find(|line| !matches!(line, [] | [b'\n'])).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == b' ');
+    let (Some(_), Some(_), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    else {
+        return false;
+    };
+    matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+        if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
 /// 1*DIGIT and nothing else. Nineteen digits always fit; a longer number is no length of a body.
