@@ -4,6 +4,8 @@
 //! RFC 9112 §6.3 leaves to taste and what intermediaries have been split by: line endings, doubled lengths,
 //! both kinds of length at once, codings other than `chunked`. Pure: no sockets, no state but [`Scan`].
 
+mod plain;
+
 use std::mem::MaybeUninit;
 
 use memchr::memchr_iter;
@@ -53,6 +55,12 @@ pub(super) enum Inspection {
 
 /// Inspects `bytes`, which start where a head starts and may go on beyond its end.
 pub(super) fn inspect(bytes: &[u8], scan: &mut Scan, max_head_bytes: usize) -> Inspection {
+    if scan.searched == 0
+        && let Some(head) = plain::read(bytes)
+        && head.length <= max_head_bytes
+    {
+        return Inspection::Whole(head);
+    }
     let end = match find_end(bytes, scan) {
         Ok(Some(end)) => end,
         Ok(None) if bytes.len() >= max_head_bytes => return Inspection::Refused(Refusal::HeadTooLarge),
@@ -160,9 +168,8 @@ fn content_length(value: &[u8]) -> Option<u64> {
 /// Whether the HTTP library will be able to read the target. Its parser is asked only about targets with
 /// unusual bytes, because it copies.
 fn readable_target(target: &str) -> bool {
-    let usual = target.starts_with('/')
-        && target.bytes().all(
-            |byte| matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' | b'%' | b'?' | b'=' | b'&' | b':' | b'+' | b',' | b'@' | b'!' | b'$' | b'(' | b')' | b'*' | b';' | b'\''),
-        );
-    usual || target.parse::<http::Uri>().is_ok()
+    plain::is_target(target.as_bytes()) || target.parse::<http::Uri>().is_ok()
 }
+
+#[cfg(test)]
+mod tests;
