@@ -1,0 +1,337 @@
+//! One connection: TLS, the choice of protocol, the requests on it, and its end.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+
+use super::admission::Admission;
+use super::guard::{Guard, Limits};
+use super::refusal::Refusal;
+use super::{Handler, ListenerConfig, Peer, Protocols};
+
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much of requests and answers one connection buffers beside a head.
+const BUFFER_BYTES: usize = 64 * 1024;
+/// How often a silent HTTP/2 connection is asked whether it is still there, and for how long.
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What all connections of a listener share.
+pub(super) struct Shared<H> {
+    pub(super) handler: H,
+    protocols: Protocols,
+    limits: Limits,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    pub(super) drain: Drain,
+}
+
+impl<H: Handler> Shared<H> {
+    pub(super) fn new(config: &ListenerConfig, handler: H) -> Self {
+        let mut http1 = http1::Builder::new();
+        // The guard keeps the time and the size of heads; a client that has sent its request and closed
+        // its sending side still gets the answer.
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(None)
+            .half_close(true)
+            .max_buf_size(config.max_head_bytes + BUFFER_BYTES);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(HTTP2_PING_EVERY)
+            .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+            .max_header_list_size(u32::try_from(config.max_head_bytes).unwrap_or(u32::MAX))
+            .max_concurrent_streams(200);
+        Self {
+            handler,
+            protocols: config.protocols,
+            limits: Limits {
+                max_head_bytes: config.max_head_bytes,
+                header_timeout: config.header_timeout,
+                idle_timeout: config.idle_timeout,
+            },
+            http1,
+            http2,
+            drain: Drain::default(),
+        }
+    }
+
+    /// Serves one accepted connection to its end.
+    pub(super) async fn serve(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+        admission: Admission,
+    ) {
+        // Small answers must not wait for the client's delayed acknowledgement.
+        let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+        let peer = Peer { address, local, tls: tls.is_some(), client_certificate: None };
+        let result = match tls {
+            None => self.serve_cleartext(stream, peer, admission).await,
+            Some(config) => self.serve_tls(stream, peer, config, admission).await,
+        };
+        if let Err(error) = result {
+            tracing::debug!(%address, %error, "connection ended with an error");
+        }
+    }
+
+    async fn serve_tls(
+        &self,
+        stream: TcpStream,
+        mut peer: Peer,
+        config: Arc<ServerConfig>,
+        admission: Admission,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let handshake = timeout(self.limits.header_timeout, TlsAcceptor::from(config).accept(stream));
+        let stream = tokio::select! {
+            biased;
+            () = self.drain.begun() => return Ok(()),
+            result = handshake => match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+                Ok(stream) => stream,
+                Err(error) => {
+                    admission.count(Refusal::Handshake);
+                    return Err(error.into());
+                }
+            },
+        };
+        let (_, session) = stream.get_ref();
+        peer.client_certificate = session
+            .peer_certificates()
+            .and_then(|chain| chain.first())
+            .map(|certificate| certificate.clone().into_owned());
+        if session.alpn_protocol() == Some(b"h2") || !self.protocols.http1 {
+            self.serve_http2(stream, &[], peer, admission).await
+        } else {
+            self.serve_http1(stream, &[], peer, admission).await
+        }
+    }
+
+    async fn serve_cleartext(
+        &self,
+        mut stream: TcpStream,
+        peer: Peer,
+        admission: Admission,
+    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+        match self.protocols {
+            Protocols { http2: false, .. } => self.serve_http1(stream, &[], peer, admission).await,
+            Protocols { http1: false, .. } => self.serve_http2(stream, &[], peer, admission).await,
+            _ => {
+                let mut first = [0; HTTP2_PREFACE.len()];
+                let preface = timeout(self.limits.header_timeout, read_preface(&mut stream, &mut first));
+                let length = tokio::select! {
+                    biased;
+                    () = self.drain.begun() => return Ok(()),
+                    result = preface => match result {
+                        Ok(result) => result?,
+                        Err(_) => {
+                            admission.count(Refusal::HeadTimeout);
+                            return Ok(());
+                        }
+                    },
+                };
+                match &first[..length] {
+                    [] => Ok(()),
+                    first if first == HTTP2_PREFACE => self.serve_http2(stream, first, peer, admission).await,
+                    first => self.serve_http1(stream, first, peer, admission).await,
+                }
+            }
+        }
+    }
+
+    async fn serve_http1<T>(
+        &self,
+        stream: T,
+        first: &[u8],
+        peer: Peer,
+        admission: Admission,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let guard = Guard::new(stream, first, self.limits, admission);
+        let link = guard.link();
+        let handler = self.handler.clone();
+        let peer = Arc::new(peer);
+        let requests = Cell::new(0);
+        let service = service_fn(move |request: Request<Incoming>| {
+            let number = requests.get() + 1;
+            requests.set(number);
+            let (handler, link, peer) = (handler.clone(), link.clone(), peer.clone());
+            async move {
+                if let Some(refusal) = link.refusal(number) {
+                    return Ok(closing(handler.refused(refusal, &peer)));
+                }
+                let mut response = handler.handle(request, peer.clone()).await;
+                if let Some(refusal) = link.broken_body(number) {
+                    response = closing(handler.refused(refusal, &peer));
+                }
+                link.answered(number, response.status());
+                Ok::<_, Infallible>(response)
+            }
+        });
+        let connection = self.http1.serve_connection(TokioIo::new(guard), service).with_upgrades();
+        self.drive(pin!(connection)).await?;
+        Ok(())
+    }
+
+    async fn serve_http2<T>(
+        &self,
+        stream: T,
+        first: &[u8],
+        peer: Peer,
+        admission: Admission,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let guard = Guard::open(stream, first, self.limits, admission);
+        let handler = self.handler.clone();
+        let peer = Arc::new(peer);
+        let requests = Arc::new(AtomicU64::new(0));
+        let seen = requests.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            seen.fetch_add(1, Ordering::Relaxed);
+            let (handler, peer) = (handler.clone(), peer.clone());
+            async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
+        });
+        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(guard), service));
+        loop {
+            let before = requests.load(Ordering::Relaxed);
+            match timeout(self.limits.idle_timeout, self.drive(connection.as_mut())).await {
+                Ok(result) => return Ok(result?),
+                // Nothing new for a whole timeout: no further streams, those that are open may finish.
+                Err(_) if requests.load(Ordering::Relaxed) == before => {
+                    connection.as_mut().graceful_shutdown();
+                    return Ok(connection.await?);
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Runs a connection, and tells it when the listener drains.
+    async fn drive<C: Graceful>(&self, mut connection: Pin<&mut C>) -> hyper::Result<()> {
+        let mut begun = pin!(self.drain.begun());
+        let mut waiting = false;
+        let mut draining = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = connection.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            // Polling the notification takes a lock that all connections share, so it is done once: the
+            // waker of a task stays the same for as long as the task lives.
+            if !draining && (!waiting || self.drain.has_begun()) {
+                waiting = true;
+                if begun.as_mut().poll(cx).is_ready() {
+                    draining = true;
+                    connection.as_mut().graceful();
+                    return connection.as_mut().poll(cx);
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2; returns the bytes read.
+async fn read_preface(stream: &mut TcpStream, first: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < first.len() && first[..length] == HTTP2_PREFACE[..length] {
+        match stream.read(&mut first[length..]).await? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    Ok(length)
+}
+
+fn closing<B>(mut response: Response<B>) -> Response<B> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Whether a listener drains, for all its connections.
+#[derive(Default)]
+pub(super) struct Drain {
+    begun: AtomicBool,
+    notify: Notify,
+}
+
+impl Drain {
+    pub(super) fn begin(&self) {
+        self.begun.store(true, Ordering::SeqCst);
+        self.notify.notify_waiters();
+    }
+
+    fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the beginning of the drain.
+    pub(super) async fn begun(&self) {
+        let mut notified = pin!(self.notify.notified());
+        // Registered before the flag is read: a drain that begins in between is not missed.
+        notified.as_mut().enable();
+        if !self.begun.load(Ordering::SeqCst) {
+            notified.await;
+        }
+    }
+}
+
+/// The connections of the HTTP library, which share no trait.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn graceful(self: Pin<&mut Self>);
+}
+
+impl<I, B, S> Graceful for http1::UpgradeableConnection<I, S>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn graceful(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, B, S> Graceful for http2::Connection<I, S, TokioExecutor>
+where
+    S: HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    S::Future: Send + 'static,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    fn graceful(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
