@@ -17,12 +17,12 @@ mod write;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 
 pub use body::Body;
 pub use error::Failure;
-pub use site::{Shared, Site, SiteConfig};
+pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 
 use lookup::Lookup;
 use route::Route;
@@ -47,6 +47,11 @@ impl Proxy {
     /// The site that requests are served by now.
     pub fn site(&self) -> Arc<Site> {
         self.site.load_full()
+    }
+
+    /// The answer to what was refused before it was a request.
+    pub fn refused(&self, status: StatusCode, message: &'static str) -> Response<Body> {
+        error::refused(self.site.load().dialect(), status, message)
     }
 
     /// The life of a request. Only what a hit needs happens here, without a wait and without an

@@ -154,20 +154,36 @@ impl Failure {
 
     /// The answer in the dialect's form, for a request to `path`.
     pub(super) fn response(self, dialect: Dialect, path: &str) -> Response<Body> {
-        let form = dialect.error(path, self.status(), self.message());
-        let mut response = Response::new(Body::full(form.body));
-        *response.status_mut() = self.status();
-        let fields = response.headers_mut();
-        fields.insert(header::CONTENT_TYPE, form.content_type);
-        fields.insert("cache-status", CacheStatus::Own(self.detail()).value());
+        let mut response = in_dialect(dialect, path, self.status(), self.message(), self.detail());
         if let Some(seconds) = self.retry_after() {
-            fields.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(reason) = form.reason.and_then(|r| ReasonPhrase::try_from(r).ok()) {
-            response.extensions_mut().insert(reason);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }
+}
+
+/// The answer to what a listener refused before it was a request.
+pub(super) fn refused(dialect: Dialect, status: StatusCode, message: &'static str) -> Response<Body> {
+    in_dialect(dialect, "", status, message, Detail::BadRequest)
+}
+
+fn in_dialect(
+    dialect: Dialect,
+    path: &str,
+    status: StatusCode,
+    message: &str,
+    detail: Detail,
+) -> Response<Body> {
+    let form = dialect.error(path, status, message);
+    let mut response = Response::new(Body::full(form.body));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, form.content_type);
+    fields.insert("cache-status", CacheStatus::Own(detail).value());
+    if let Some(reason) = form.reason.and_then(|r| ReasonPhrase::try_from(r).ok()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
 }
 
 #[cfg(test)]
