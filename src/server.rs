@@ -93,6 +93,18 @@ pub enum TlsIn {
     },
 }
 
+impl TlsIn {
+    /// The files whose change asks for [`Listener::reload_tls`].
+    pub fn files(&self) -> Vec<PathBuf> {
+        match self {
+            TlsIn::Auto { .. } => Vec::new(),
+            TlsIn::Files { certificate, key, client_ca } => {
+                [Some(certificate), Some(key), client_ca.as_ref()].into_iter().flatten().cloned().collect()
+            }
+        }
+    }
+}
+
 /// The versions of HTTP that a listener speaks; at least one must be set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocols {
@@ -120,7 +132,9 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// The body of answers.
     type Body: Body<Data = Bytes, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static;
 
-    /// Answers one request. Dropped when the client has gone for good. To switch protocols, take
+    /// Answers one request. Over HTTP/1 it runs to its end even if the client has gone, because a client
+    /// that has closed its sending side may still be waiting: only writing the answer tells. It is dropped
+    /// when an HTTP/2 stream is reset and when a drain runs out of time. To switch protocols, take
     /// `hyper::upgrade::on(&mut request)` and answer 101, or 2xx to `CONNECT`.
     fn handle(
         &self,

@@ -4,6 +4,7 @@ mod certs;
 mod drain;
 mod framing;
 mod http;
+mod signals;
 mod tls;
 mod watch;
 

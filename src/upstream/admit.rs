@@ -143,6 +143,12 @@ impl Gate {
                 self.take_place(visit)?;
                 visit.by_deadline(turn.enter()).await?;
             }
+            while let Some(wait) = turn.token_in() {
+                self.must_fit(visit, wait, timed_out)?;
+                self.take_place(visit)?;
+                // A timer's tick at the least, so that this loop never spins.
+                tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+            }
             turns.push(turn);
         }
         loop {
@@ -160,12 +166,8 @@ impl Gate {
                 continue;
             }
             // With the permit in hand, so that a token is taken only when the call leaves at once.
-            let Err(wait) = turns.iter_mut().try_for_each(Turn::take_token) else { return Ok(permit) };
-            drop(permit);
-            self.must_fit(visit, wait, timed_out)?;
-            self.take_place(visit)?;
-            // A timer's tick at the least, so that this loop never spins.
-            tokio::time::sleep(wait.max(Duration::from_millis(1))).await;
+            turns.iter_mut().for_each(Turn::take_token);
+            return Ok(permit);
         }
     }
 

@@ -1,8 +1,8 @@
 //! The limits on what may reach the API: token buckets with a turnstile each, so that calls pass in
 //! the order they came.
 //!
-//! A call that waits for a token stands in its bucket's turnstile and holds nothing else. The token
-//! is taken at the last moment before sending, so that no burst gathers behind it.
+//! A call stands in its bucket's turnstile until there is a token for it, and takes the token at the
+//! last moment before it is sent: what is taken is sent at once, so the API sees the rate exactly.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use governor::clock::Clock as _;
 use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
+use governor::nanos::Nanos;
+use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +25,8 @@ use super::message::CallKind;
 const MAX_BUCKETS: usize = 10_000;
 /// Buckets that are full again are dropped when there are so many, and at each doubling.
 const CLEAN_FROM: usize = 256;
+/// A full table is searched for room so often at the most.
+const SEARCH_EVERY: Duration = Duration::from_secs(1);
 
 /// One limit with its buckets.
 pub(super) struct Limit {
@@ -37,12 +40,15 @@ pub(super) struct Limit {
 struct Buckets {
     by_key: HashMap<String, Arc<Bucket>>,
     clean_at: usize,
+    /// When a full table may be searched for room again.
+    search_at: Instant,
     overflow: Option<Arc<Bucket>>,
 }
 
 /// One level.
 pub(super) struct Bucket {
-    tokens: RateLimiter<NotKeyed, InMemoryState, TokioClock, NoOpMiddleware<Duration>>,
+    level: Arc<LevelState>,
+    tokens: RateLimiter<NotKeyed, Level, TokioClock, NoOpMiddleware<Duration>>,
     turnstile: Arc<Semaphore>,
     /// How many stand in the turnstile or want to.
     queue: AtomicUsize,
@@ -64,6 +70,33 @@ impl governor::clock::Clock for TokioClock {
     }
 }
 
+/// A bucket's level with a way to look at it: governor's own store can only take. Looking and taking
+/// happen in the turnstile only, so one never gets between another's steps.
+#[derive(Clone)]
+struct Level(Arc<LevelState>);
+
+#[derive(Default)]
+struct LevelState {
+    level: Mutex<Option<Nanos>>,
+    looking: AtomicBool,
+}
+
+impl StateStore for Level {
+    type Key = NotKeyed;
+
+    fn measure_and_replace<T, F, E>(&self, _key: &NotKeyed, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut level = self.0.level.lock();
+        let (result, after) = f(*level)?;
+        if !self.0.looking.load(Ordering::Acquire) {
+            *level = Some(after);
+        }
+        Ok(result)
+    }
+}
+
 /// What a limit may distinguish calls by.
 pub(super) struct Charged<'a> {
     pub(super) kind: CallKind,
@@ -76,7 +109,12 @@ impl Limit {
         Self {
             config,
             clock: TokioClock(Instant::now()),
-            buckets: Mutex::new(Buckets { by_key: HashMap::new(), clean_at: CLEAN_FROM, overflow: None }),
+            buckets: Mutex::new(Buckets {
+                by_key: HashMap::new(),
+                clean_at: CLEAN_FROM,
+                search_at: Instant::now(),
+                overflow: None,
+            }),
             empty_until: None,
         }
     }
@@ -111,13 +149,15 @@ impl Limit {
             *bucket.used.lock() = now;
             return Arc::clone(bucket);
         }
-        if buckets.by_key.len() >= buckets.clean_at {
+        let full = buckets.by_key.len() >= MAX_BUCKETS;
+        if buckets.by_key.len() >= buckets.clean_at || (full && now >= buckets.search_at) {
             let refill = refill_time(&self.config);
             let in_use = |bucket: &Arc<Bucket>| {
                 Arc::strong_count(bucket) > 1 || now.duration_since(*bucket.used.lock()) < refill
             };
             buckets.by_key.retain(|_, bucket| in_use(bucket));
             buckets.clean_at = (buckets.by_key.len() * 2).max(CLEAN_FROM);
+            buckets.search_at = now + SEARCH_EVERY;
         }
         if buckets.by_key.len() >= MAX_BUCKETS {
             return Arc::clone(buckets.overflow.get_or_insert_with(|| self.make_bucket(now)));
@@ -148,12 +188,14 @@ impl Limit {
         let interval = self.config.interval();
         let burst = self.config.burst.try_into().expect("validated as not zero");
         let quota = Quota::with_period(interval).expect("validated as not zero").allow_burst(burst);
-        let tokens = RateLimiter::direct_with_clock(quota, self.clock.clone());
+        let level = Arc::new(LevelState::default());
+        let tokens = RateLimiter::new(quota, Level(Arc::clone(&level)), self.clock.clone());
         if self.empty_until.is_some_and(|until| now < until) {
             // A whole burst always fits a new bucket.
             let _ = tokens.check_n(burst);
         }
         Arc::new(Bucket {
+            level,
             tokens,
             turnstile: Arc::new(Semaphore::new(1)),
             queue: AtomicUsize::new(0),
@@ -172,14 +214,13 @@ fn refill_time(config: &LimitConfig) -> Duration {
 pub(super) struct Turn {
     bucket: Arc<Bucket>,
     permit: Option<OwnedSemaphorePermit>,
-    granted: bool,
 }
 
 impl Turn {
     /// A place at the end of the queue, not yet in the turnstile.
     pub(super) fn queue(bucket: Arc<Bucket>) -> Self {
         bucket.queue.fetch_add(1, Ordering::AcqRel);
-        Self { bucket, permit: None, granted: false }
+        Self { bucket, permit: None }
     }
 
     /// Enters the turnstile if nobody is in it.
@@ -203,24 +244,37 @@ impl Turn {
         self.bucket.interval.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))
     }
 
-    /// Takes a token, once; else the time until there is one. Only in the turnstile.
-    pub(super) fn take_token(&mut self) -> Result<(), Duration> {
-        debug_assert!(self.permit.is_some(), "nobody takes a token outside the turnstile");
-        if self.granted {
-            return Ok(());
-        }
-        let tokens = &self.bucket.tokens;
-        let result = tokens.check().map_err(|not_until| not_until.wait_time_from(tokens.clock().now()));
-        self.granted = result.is_ok();
-        self.bucket.dry.store(!self.granted, Ordering::Release);
-        result
+    /// The time until there is a token; `None`: now. Only in the turnstile.
+    pub(super) fn token_in(&self) -> Option<Duration> {
+        let wait = self.check(Step::Look).err();
+        self.bucket.dry.store(wait.is_some(), Ordering::Release);
+        wait
     }
+
+    /// Takes a token. Only in the turnstile, where a token that was seen stays until it is taken.
+    pub(super) fn take_token(&mut self) {
+        let taken = self.check(Step::Take);
+        debug_assert!(taken.is_ok(), "nobody else takes from this bucket meanwhile");
+    }
+
+    fn check(&self, step: Step) -> Result<(), Duration> {
+        debug_assert!(self.permit.is_some(), "tokens are handled in the turnstile only");
+        let tokens = &self.bucket.tokens;
+        self.bucket.level.looking.store(step == Step::Look, Ordering::Release);
+        tokens.check().map_err(|not_until| not_until.wait_time_from(tokens.clock().now()))
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Step {
+    Look,
+    Take,
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.bucket.queue.fetch_sub(1, Ordering::AcqRel);
-        if self.permit.is_some() && !self.granted {
+        if self.permit.is_some() {
             self.bucket.dry.store(false, Ordering::Release);
         }
     }

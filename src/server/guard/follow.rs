@@ -99,3 +99,6 @@ impl Follower {
         self.state = if self.switch == Switch::Never { State::Head } else { State::Undecided };
     }
 }
+
+#[cfg(test)]
+mod tests;
