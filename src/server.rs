@@ -36,6 +36,7 @@ use rustls_pki_types::CertificateDer;
 
 pub use self::listener::Listener;
 pub use self::refusal::{MAX_FIELDS, Refusal};
+pub use self::tls::configure as tls_config;
 
 /// One listener and its limits.
 #[derive(Clone, Debug)]
