@@ -57,6 +57,9 @@ pub struct ServerLimits {
     pub header_lines: Option<usize>,
     /// How many bytes the head of a request may have.
     pub header_bytes: Option<usize>,
+    /// Whether an answer with both `Connection: close` and `Connection: Keep-Alive` leaves the
+    /// connection open.
+    pub stray_close: bool,
 }
 
 /// What an answer of the API says of a task.

@@ -15,6 +15,7 @@ pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     requests_per_connection: None,
     header_lines: None,
     header_bytes: None,
+    stray_close: false,
 };
 
 /// The fields that carry a credential when nothing else is known (RFC 9110 §11.6.2, §11.7.2,

@@ -24,6 +24,8 @@ pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     // From 64 field lines or 8 KiB on it drops the connection without a word.
     header_lines: Some(60),
     header_bytes: Some(7 * 1024 + 512),
+    // What pvedaemon answers is relayed with its `close` beside the server's own `Keep-Alive`.
+    stray_close: true,
 };
 
 /// Fields by which the cluster's own nodes talk to each other.

@@ -176,6 +176,27 @@ impl GroupTemplate {
         self.kind == Kind::Named
     }
 
+    /// Whether some values of the placeholders render this template to the group `name`, or to a path
+    /// that takes in the resource `path`. For telling people what belongs together.
+    pub fn may_reach(&self, name: Option<&str>, path: &str) -> bool {
+        let (template, target) = match (self.kind, name) {
+            (Kind::Named, None) => return false,
+            (Kind::Named, Some(name)) => (self.text.as_str(), name),
+            (Kind::Path, _) => (self.text.as_str(), path),
+            (Kind::Subtree, _) => (self.text.strip_suffix("/**").unwrap_or(&self.text), path),
+        };
+        let mut target = target.split('/');
+        let same = |wanted: &str, found: &str| match self.fold {
+            true => wanted.eq_ignore_ascii_case(found),
+            false => wanted == found,
+        };
+        let begins = template
+            .split('/')
+            .all(|wanted| target.next().is_some_and(|found| wanted.contains('{') || same(wanted, found)));
+        // A value may contain slashes, so a placeholder at the end takes whatever follows.
+        begins && (target.next().is_none() || self.kind == Kind::Subtree || template.ends_with('}'))
+    }
+
     /// Whether some value renders both templates to the same group. Compared segment by segment, a
     /// segment with a placeholder equals any: enough to tell `guest/{vmid}` from `guests`.
     pub(super) fn may_equal(&self, other: &Self) -> bool {

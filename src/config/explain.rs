@@ -1,0 +1,245 @@
+//! Which rule a request meets and what follows from it, for people.
+
+use std::fmt::{self, Write as _};
+
+use http::Method;
+use serde::Serialize;
+
+use crate::dialect::Dialect;
+use crate::rules::{Fields, Group, GroupTemplate, Match, ReadRule, Reuse, RuleSet, StaleTo, WriteRule};
+use crate::semantics::query;
+use crate::units::Span;
+
+/// What the rules make of one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// The path template of the rule; `None` when no rule matches.
+    pub rule: Option<String>,
+    /// The dialect.
+    pub api: String,
+    /// What tells the answer apart from others, besides who asks; `None` when nothing is kept.
+    pub key: Option<String>,
+    /// The groups that the answer belongs to, its own path last.
+    pub groups: Vec<String>,
+    /// The freshness lifetime as the rule has it; `None` for a write.
+    pub ttl: Option<String>,
+    /// Who shares the answer; `None` when nothing is kept.
+    pub share: Option<String>,
+    /// Of a read: the writes that overtake it. Of a write: the groups that it overtakes.
+    pub invalidates: Vec<String>,
+    /// Why, in sentences.
+    pub reason: String,
+}
+
+/// What `rules` make of `method` to `url`, a whole URL or only its path and query.
+pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
+    let (raw_path, raw_query) = split(url);
+    let dialect = Dialect::named(&rules.api).unwrap_or(Dialect::Plain);
+    let mut explanation = Explanation {
+        rule: None,
+        api: rules.api.clone(),
+        key: None,
+        groups: Vec::new(),
+        ttl: None,
+        share: None,
+        invalidates: Vec::new(),
+        reason: String::new(),
+    };
+    let Some(path) = dialect.read_path(raw_path) else {
+        explanation.reason =
+            "How the API reads this path is not certain, so it is passed through.".to_owned();
+        return explanation;
+    };
+    let resource = path.get(dialect.resource_offset(&path)..).unwrap_or("/");
+    if matches!(*method, Method::GET | Method::HEAD) {
+        match rules.read(&path) {
+            None => {
+                explanation.reason = "No rule matches: the read is passed through and counted.".to_owned()
+            }
+            Some(found) => {
+                let query = Query { dialect, raw: raw_query, ignored: &found.rule.ignore_query };
+                let fields = Fields::from_query(raw_query.unwrap_or_default());
+                read(&mut explanation, rules, &found, &path, resource, &fields);
+                if !matches!(found.rule.reuse, Reuse::Pass) {
+                    explanation.key = Some(query.key(raw_path));
+                }
+            }
+        }
+    } else {
+        match rules.write(method, &path) {
+            None => {
+                explanation.reason =
+                    "No rule matches: the write overtakes its own path, everything below it and every path above it."
+                        .to_owned();
+                explanation.invalidates = vec![format!("{}/**", resource.trim_end_matches('/'))];
+            }
+            Some(found) => write(&mut explanation, &found, &path, raw_query),
+        }
+    }
+    explanation
+}
+
+fn read(
+    explanation: &mut Explanation,
+    rules: &RuleSet,
+    found: &Match<'_, ReadRule>,
+    path: &str,
+    resource: &str,
+    fields: &Fields,
+) {
+    let rule = found.rule;
+    let groups = rule.groups.iter().filter_map(|group| group.render(path, &found.captures, fields));
+    explanation.groups = groups.map(shown).chain([resource.to_owned()]).collect();
+    explanation.rule = Some(rule.name.clone());
+    explanation.ttl = Some(match rule.reuse {
+        Reuse::For(time) => Span(time).to_string(),
+        Reuse::CollapseOnly => "0s".to_owned(),
+        Reuse::Pass => "pass".to_owned(),
+        Reuse::Origin => "origin".to_owned(),
+    });
+    explanation.share = (rule.reuse != Reuse::Pass).then(|| rule.share.as_str().to_owned());
+    let overtakes = |group: &GroupTemplate| {
+        let names = explanation.groups.iter().map(|name| Some(name.as_str()));
+        names.chain([None]).any(|name| group.may_reach(name, resource))
+    };
+    let writes = rules.writes.iter().filter(|write| write.invalidates.iter().any(overtakes));
+    explanation.invalidates = writes.map(|write| format!("{} {}", methods(write), write.name)).collect();
+    explanation.reason = read_reason(rule);
+}
+
+fn read_reason(rule: &ReadRule) -> String {
+    let mut reason = format!("{}:{} is the first rule whose path matches.", rule.source, rule.line);
+    let mut add = |text: fmt::Arguments<'_>| {
+        reason.push(' ');
+        reason.write_fmt(text).expect("writing to a string does not fail");
+    };
+    match rule.reuse {
+        Reuse::For(time) => add(format_args!("An answer is fresh for {}.", Span(time))),
+        Reuse::CollapseOnly => {
+            add(format_args!("Nothing is kept, but requests at the same time share one call."))
+        }
+        Reuse::Pass => add(format_args!("Every request is a call of its own and is never retried.")),
+        Reuse::Origin => add(format_args!("The answer says itself for how long it is fresh (RFC 9111).")),
+    }
+    if !rule.stale_while_revalidate.is_zero() {
+        let time = Span(rule.stale_while_revalidate);
+        add(format_args!("For {time} longer it is served while it is refreshed behind."));
+    }
+    if !rule.stale_if_error.is_zero() {
+        let whom = match rule.stale_to {
+            StaleTo::Watchers => "whoever has not written lately",
+            StaleTo::Everyone => "everyone",
+        };
+        add(format_args!("When the API is down it serves {whom} for {} longer.", Span(rule.stale_if_error)));
+    }
+    if rule.anonymous {
+        add(format_args!("The API answers it without a credential."));
+    }
+    if rule.per_endpoint {
+        add(format_args!("Each endpoint has an answer of its own."));
+    }
+    if !rule.bypass.is_empty() {
+        add(format_args!("Callers that the rule's `bypass` tells always see the API itself."));
+    }
+    reason
+}
+
+fn write(explanation: &mut Explanation, found: &Match<'_, WriteRule>, path: &str, raw_query: Option<&str>) {
+    let rule = found.rule;
+    let fields = Fields::from_query(raw_query.unwrap_or_default());
+    let group = |template: &GroupTemplate| {
+        // The body is not known here: a template that names one of its fields stays as it is.
+        template.render(path, &found.captures, &fields).map_or_else(|| template.as_str().to_owned(), shown)
+    };
+    explanation.rule = Some(rule.name.clone());
+    explanation.invalidates = rule.invalidates.iter().map(group).collect();
+    explanation.reason =
+        format!("{}:{} is the first rule whose method and path match.", rule.source, rule.line);
+    let mut add = |text: String| {
+        explanation.reason.push(' ');
+        explanation.reason.push_str(&text);
+    };
+    match &rule.reason {
+        Some(reason) if rule.invalidates.is_empty() => add(format!("It overtakes nothing: {reason}.")),
+        Some(reason) => add(format!("{reason}.")),
+        None => {}
+    }
+    if let Some(operation) = &rule.operation {
+        add(format!(
+            "The answer may name an operation ({operation}): the groups stay unsettled until it ends."
+        ));
+    }
+    if !rule.invalidates.is_empty() && !rule.settle.is_zero() {
+        add(format!("For {} afterwards nothing of its groups is kept over a second.", Span(rule.settle)));
+    }
+}
+
+fn methods(rule: &WriteRule) -> String {
+    let names: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
+    names.join(",")
+}
+
+fn shown(group: Group) -> String {
+    match group {
+        Group::Named(name) => name,
+        Group::Path(path) => path,
+        Group::Subtree(path) => format!("{}/**", path.trim_end_matches('/')),
+    }
+}
+
+/// The query of a request, for its key.
+struct Query<'q> {
+    dialect: Dialect,
+    raw: Option<&'q str>,
+    ignored: &'q [String],
+}
+
+impl Query<'_> {
+    fn key(&self, raw_path: &str) -> String {
+        let mut ignored = self.ignored.to_vec();
+        ignored.extend(self.dialect.ignored_query().iter().map(|name| (*name).to_owned()));
+        let mut key = raw_path.to_owned();
+        query::canonical(self.raw.unwrap_or_default(), self.dialect.separators(), &ignored, |pair| {
+            key.push(if key.contains('?') { '&' } else { '?' });
+            key.push_str(pair);
+        });
+        key
+    }
+}
+
+/// The path and the query of a URL.
+fn split(url: &str) -> (&str, Option<&str>) {
+    let url = url.split_once('#').map_or(url, |(url, _)| url);
+    let (location, query) =
+        url.split_once('?').map_or((url, None), |(location, query)| (location, Some(query)));
+    let path = match location.split_once("://") {
+        Some((_, rest)) => rest.find('/').map_or("/", |start| &rest[start..]),
+        None => location,
+    };
+    (path, query)
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<12} {value}");
+        line("rule", self.rule.as_deref().unwrap_or("none"))?;
+        line("api", &self.api)?;
+        let optional = [("key", &self.key), ("ttl", &self.ttl), ("share", &self.share)];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                line(name, value)?;
+            }
+        }
+        // Of a read these are writes, of a write groups.
+        let heading = if self.ttl.is_some() { "overtaken by" } else { "overtakes" };
+        for (name, list) in [("groups", &self.groups), (heading, &self.invalidates)] {
+            for (index, item) in list.iter().enumerate() {
+                line(if index == 0 { name } else { "" }, item)?;
+            }
+        }
+        line("why", &self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests;

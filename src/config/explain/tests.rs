@@ -1,0 +1,85 @@
+use super::*;
+
+const PACK: &str = "\
+api: proxmox
+reads:
+  - path: /api2/{format}/nodes/{node}/qemu/{vmid}/config
+    ttl: 5s
+    stale_if_error: 1h
+    share: principal
+    groups: ['guest/{vmid}', 'type/{query.type}']
+    ignore_query: [x]
+  - {path: '/api2/{format}/cluster/nextid', ttl: pass}
+writes:
+  - {methods: [PUT, POST], path: '/api2/{format}/nodes/{node}/qemu/{vmid}/config', invalidates: ['guest/{vmid}']}
+  - {methods: [POST], path: '/api2/{format}/nodes/{node}/qemu', invalidates: ['guest/{body.vmid}', '/cluster/**'], operation: proxmox-task}
+  - {methods: [POST], path: '/api2/{format}/nodes/{node}/boot', invalidates: ['/nodes/{node}/**']}
+  - {methods: [POST], path: '/api2/{format}/nodes/{node}/ping', invalidates: [], reason: nothing shows it}
+";
+
+fn explained(method: Method, url: &str) -> Explanation {
+    explain(&RuleSet::parse("pack", PACK).unwrap(), &method, url)
+}
+
+#[test]
+fn a_read_is_explained() {
+    let found = explained(
+        Method::GET,
+        "https://h:8006/api2/json//nodes/pve1/qemu/100/config?b=1&a=2&x=3&_dc=4&type=t",
+    );
+    let expected = "\
+rule         /api2/{format}/nodes/{node}/qemu/{vmid}/config
+api          proxmox
+key          /api2/json//nodes/pve1/qemu/100/config?a=2&b=1&type=t
+ttl          5s
+share        principal
+groups       guest/100
+             type/t
+             /nodes/pve1/qemu/100/config
+overtaken by PUT,POST /api2/{format}/nodes/{node}/qemu/{vmid}/config
+             POST /api2/{format}/nodes/{node}/qemu
+             POST /api2/{format}/nodes/{node}/boot
+why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer.
+";
+    assert_eq!(found.to_string(), expected);
+    let json = serde_json::to_value(&found).unwrap();
+    let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["api", "groups", "invalidates", "key", "reason", "rule", "share", "ttl"]);
+}
+
+#[test]
+fn a_write_is_explained() {
+    for (method, path, rule, invalidates, reason) in [
+        (Method::PUT, "/api2/json/nodes/pve1/qemu/100/config", true, &["guest/100"][..], "For 3s afterwards"),
+        (
+            Method::POST,
+            "/api2/json/nodes/pve1/qemu",
+            true,
+            &["guest/{body.vmid}", "/cluster/**"],
+            "(proxmox-task)",
+        ),
+        (Method::POST, "/api2/json/nodes/pve1/ping", true, &[], "It overtakes nothing: nothing shows it."),
+        (Method::DELETE, "/api2/json/nodes/pve1", false, &["/nodes/pve1/**"], "No rule matches"),
+    ] {
+        let found = explained(method, path);
+        assert_eq!(
+            (found.rule.is_some(), &found.invalidates[..]),
+            (rule, &invalidates.iter().map(|group| (*group).to_owned()).collect::<Vec<_>>()[..]),
+            "{path}"
+        );
+        assert!(found.reason.contains(reason), "{}", found.reason);
+        assert_eq!((found.ttl, found.key), (None, None));
+    }
+}
+
+#[test]
+fn what_is_not_kept_has_no_key() {
+    let pass = explained(Method::GET, "/api2/json/cluster/nextid");
+    assert_eq!((pass.ttl.as_deref(), pass.key, pass.share), (Some("pass"), None, None));
+    let none = explained(Method::GET, "/api2/json/version");
+    assert_eq!(
+        (none.rule, none.reason.as_str()),
+        (None, "No rule matches: the read is passed through and counted.")
+    );
+    assert_eq!(explained(Method::GET, "/api2/json/%zz").rule, None);
+}

@@ -1,0 +1,197 @@
+//! One upstream of the configuration.
+
+use std::time::Duration;
+
+use http::HeaderName;
+
+use super::Resolver;
+use crate::config::raw::{Concurrency, Mode, Pins, RawLimit, RawLimitMatch, RawTlsOut, RawUpstream};
+use crate::config::settings::UpstreamSettings;
+use crate::rules::RuleSet;
+use crate::rules::document::{Step, at};
+use crate::units::Span;
+use crate::upstream::{Endpoint, LimitConfig, LimitKey, LimitMatches, TlsConfig, Trust, UpstreamConfig};
+
+/// No endpoint bears more, and a longer queue is memory without an end.
+const MOST_QUEUED: u32 = 1_000_000;
+
+impl Resolver<'_> {
+    /// The settings and, if they are named and right, the rules.
+    pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
+        let here = at!["upstreams", name];
+        let under = |key: &str| [&here[..], &at![key]].concat();
+        let audited = raw.audit.is_some_and(|share| share.0 > 0.0);
+        let keys = [
+            ("credential_file", raw.credential_file.is_some()),
+            ("feed", raw.feed.is_some()),
+            ("sync", raw.sync.is_some()),
+            ("retry", raw.retry.is_some()),
+            ("breaker", raw.breaker.is_some()),
+            ("audit", audited),
+        ];
+        self.not_built(&here, &keys, "");
+        let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if name.is_empty() || name.len() > 64 || !name.bytes().all(label) {
+            let message = "the name of an upstream has up to 64 letters, digits, `-`, `_` and `.`";
+            self.diagnostics.push(self.document.key_error(&here, message));
+        }
+        if raw.mode == Mode::Observe {
+            self.error(&under("mode"), "`mode: observe` is part of the contract but not built yet");
+        }
+        let rules = raw.rules.as_ref().and_then(|names| self.packs(names, &under("rules")));
+
+        let mut config = UpstreamConfig::new(name, self.endpoints(&raw.endpoints, &under("endpoints")));
+        config.tls = self.tls(&raw.tls, &under("tls"));
+        match raw.concurrency {
+            Some(Concurrency::Fixed(calls)) => config.concurrency = calls as usize,
+            Some(Concurrency::Adaptive) => {
+                self.error(&under("concurrency"), "`adaptive` is part of the contract but not built yet");
+            }
+            None => {}
+        }
+        match raw.queue.length {
+            Some(length @ 0..=MOST_QUEUED) => config.queue_length = length as usize,
+            Some(_) => self.error(&under("queue"), format!("`length` is at most {MOST_QUEUED}")),
+            None => {}
+        }
+        config.queue_wait = raw.queue.wait.map_or(config.queue_wait, |span| span.0);
+        let times = [
+            ("connect", raw.timeouts.connect, &mut config.connect_timeout),
+            ("first_byte", raw.timeouts.first_byte, &mut config.first_byte_timeout),
+            ("idle", raw.timeouts.idle, &mut config.idle_timeout),
+        ];
+        for (key, span, time) in times {
+            match span {
+                Some(Span(Duration::ZERO)) => {
+                    self.error(&[&under("timeouts")[..], &at![key]].concat(), "a timeout is more than zero");
+                }
+                Some(Span(duration)) => *time = duration,
+                None => {}
+            }
+        }
+        config.limits = self.limits(&raw.limits, &under("limits"), rules.as_ref());
+
+        let mut settings = UpstreamSettings::new(name, config);
+        for limit in &settings.upstream.limits {
+            for key in &limit.per {
+                match key {
+                    LimitKey::Capture(capture) if !settings.limit_captures.contains(capture) => {
+                        settings.limit_captures.push(capture.clone());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        for (index, field) in raw.credentials.iter().enumerate() {
+            match HeaderName::from_bytes(field.as_bytes()) {
+                Ok(field) => settings.credentials.push(field),
+                Err(_) => {
+                    let message = format!("`{field}` is not the name of a header field");
+                    self.error(&[&under("credentials")[..], &at![index]].concat(), message);
+                }
+            }
+        }
+        let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        settings.accept_for = or(raw.accept_for, settings.accept_for);
+        settings.actor_window = or(raw.actor_window, settings.actor_window);
+        settings.operation_cap = or(raw.operation_cap, settings.operation_cap);
+        settings.unknown_hold = or(raw.unknown_hold, settings.unknown_hold);
+        (settings, rules)
+    }
+
+    fn endpoints(&mut self, raw: &[String], here: &[Step]) -> Vec<Endpoint> {
+        if raw.is_empty() {
+            self.error(here, "at least one endpoint is needed");
+        }
+        let mut endpoints: Vec<Endpoint> = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
+            let message = match text.parse() {
+                Ok(endpoint) if endpoints.contains(&endpoint) => format!("`{text}` is named twice"),
+                Ok(endpoint) => {
+                    endpoints.push(endpoint);
+                    continue;
+                }
+                Err(error) => error.to_string(),
+            };
+            self.error(&[here, &at![index]].concat(), message);
+        }
+        endpoints
+    }
+
+    fn tls(&mut self, raw: &RawTlsOut, here: &[Step]) -> TlsConfig {
+        let trust = match (&raw.ca, &raw.pin) {
+            (Some(_), Some(_)) => {
+                self.error(here, "`ca` and `pin` exclude each other");
+                Trust::SystemRoots
+            }
+            (Some(ca), None) => Trust::CaFile(self.file(here, "ca", ca)),
+            (None, Some(Pins(pins))) if pins.is_empty() => {
+                self.error(
+                    &[here, &at!["pin"]].concat(),
+                    "at least one fingerprint; leave `pin` out to trust the system's roots",
+                );
+                Trust::SystemRoots
+            }
+            (None, Some(Pins(pins))) => Trust::Pins(pins.clone()),
+            (None, None) => Trust::SystemRoots,
+        };
+        let client = match (&raw.client_certificate, &raw.client_key) {
+            (Some(certificate), Some(key)) => {
+                Some((self.file(here, "client_certificate", certificate), self.file(here, "client_key", key)))
+            }
+            (None, None) => None,
+            _ => {
+                self.error(here, "`client_certificate` and `client_key` go together");
+                None
+            }
+        };
+        TlsConfig { trust, client }
+    }
+
+    fn limits(&mut self, raw: &[RawLimit], here: &[Step], rules: Option<&RuleSet>) -> Vec<LimitConfig> {
+        let captured = |name: &str| {
+            let Some(rules) = rules else { return true };
+            let mut names = (rules.reads.iter().map(|rule| &rule.captures))
+                .chain(rules.writes.iter().map(|rule| &rule.captures))
+                .flatten();
+            names.any(|capture| capture == name)
+        };
+        let mut limits = Vec::with_capacity(raw.len());
+        for (index, limit) in raw.iter().enumerate() {
+            let mut per = Vec::with_capacity(limit.per.len());
+            for (position, key) in limit.per.iter().enumerate() {
+                per.push(match key.as_str() {
+                    "principal" => LimitKey::Principal,
+                    "endpoint" => LimitKey::Endpoint,
+                    name => {
+                        if !captured(name) {
+                            let message = format!(
+                                "`{name}` is neither principal nor endpoint nor a capture of any rule"
+                            );
+                            self.error(&[here, &at![index, "per", position]].concat(), message);
+                        }
+                        LimitKey::Capture(name.to_owned())
+                    }
+                });
+            }
+            let a_second =
+                limit.rate.count / u32::try_from(limit.rate.per.as_secs()).unwrap_or(u32::MAX).max(1);
+            let burst = limit.burst.unwrap_or(a_second.max(1));
+            if burst == 0 {
+                self.error(&[here, &at![index, "burst"]].concat(), "a burst is at least one");
+            }
+            limits.push(LimitConfig {
+                matches: match limit.matches {
+                    RawLimitMatch::Reads => LimitMatches::Reads,
+                    RawLimitMatch::Writes => LimitMatches::Writes,
+                    RawLimitMatch::All => LimitMatches::All,
+                },
+                count: limit.rate.count,
+                period: limit.rate.per,
+                burst,
+                per,
+            });
+        }
+        limits
+    }
+}

@@ -1,0 +1,150 @@
+//! What the configuration means: one struct per part of the process, nothing left to interpret.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+
+pub use super::raw::{LogFormat, LogLevel};
+use crate::dialect::Dialect;
+use crate::rules::RuleSet;
+use crate::server::{ListenerConfig, Protocols};
+use crate::upstream::{Alpn, ContradictoryClose, UpstreamConfig};
+
+/// Everything that the configuration says.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where clients connect; at least one.
+    pub listeners: Vec<ListenerSettings>,
+    /// Where `tls: auto` keeps its CA and certificate.
+    pub certs: PathBuf,
+    /// Worker threads; `None` for one per core.
+    pub threads: Option<usize>,
+    /// What is logged.
+    pub log: LogSettings,
+    /// Metrics, health, API and page.
+    pub admin: AdminSettings,
+    /// How much is kept.
+    pub cache: CacheSettings,
+    /// The APIs; at least one.
+    pub upstreams: Vec<UpstreamSettings>,
+}
+
+/// One address that clients connect to.
+#[derive(Clone, Debug)]
+pub struct ListenerSettings {
+    /// The listener itself.
+    pub config: ListenerConfig,
+    /// The name of the upstream that it serves.
+    pub upstream: String,
+    /// How clients reach it, for rewritten links; `None`: from the request.
+    pub public_url: Option<String>,
+    /// Whether the protocols were named; otherwise the dialect of the API decides them.
+    pub protocols_named: bool,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogSettings {
+    /// The least level.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// Whether each request has its line.
+    pub requests: bool,
+}
+
+/// Metrics, health, API and page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Its own address.
+    pub address: SocketAddr,
+    /// Whether the address was named. One that nobody named may be taken without harm.
+    pub named: bool,
+    /// The file with the token; `None`: the page and the API are served to loopback only.
+    pub token_file: Option<PathBuf>,
+}
+
+/// How much is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// All entries together, in bytes.
+    pub memory: u64,
+    /// The most that one body may have, in bytes.
+    pub max_object: u64,
+}
+
+/// One API.
+#[derive(Clone, Debug)]
+pub struct UpstreamSettings {
+    /// The name, a metric label.
+    pub name: String,
+    /// How calls reach it.
+    pub upstream: UpstreamConfig,
+    /// The rules, all packs joined; `None`: the API is asked which (then call [`Settings::choose`]).
+    pub rules: Option<RuleSet>,
+    /// What is special to the API.
+    pub dialect: Dialect,
+    /// More request fields that are a credential.
+    pub credentials: Vec<HeaderName>,
+    /// How long the API's acceptance of a credential counts.
+    pub accept_for: Duration,
+    /// How long a principal that wrote counts as an actor.
+    pub actor_window: Duration,
+    /// When an operation whose end is never learnt settles.
+    pub operation_cap: Duration,
+    /// How long a write whose outcome is unknown holds its groups.
+    pub unknown_hold: Duration,
+    /// The captures that a limit counts by.
+    pub limit_captures: Vec<String>,
+}
+
+impl UpstreamSettings {
+    /// An API with the defaults and without rules.
+    pub(super) fn new(name: &str, upstream: UpstreamConfig) -> Self {
+        Self {
+            name: name.to_owned(),
+            upstream,
+            rules: None,
+            dialect: Dialect::Plain,
+            credentials: Vec::new(),
+            accept_for: Duration::from_secs(60),
+            actor_window: Duration::from_secs(3600),
+            operation_cap: Duration::from_secs(30 * 60),
+            unknown_hold: Duration::from_secs(60),
+            limit_captures: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Serves the upstream `name` by `rules`: everything that depends on the dialect follows. A dialect
+    /// that is not built counts as plain; loading a file refuses it earlier.
+    pub fn choose(&mut self, name: &str, rules: RuleSet) {
+        let dialect = Dialect::named(&rules.api).unwrap_or(Dialect::Plain);
+        let bears = dialect.server_limits();
+        for upstream in self.upstreams.iter_mut().filter(|upstream| upstream.name == name) {
+            let config = &mut upstream.upstream;
+            config.alpn = if bears.http2 { Alpn::Http2Preferred } else { Alpn::Http1Only };
+            config.pool_idle = bears.pool_idle;
+            config.requests_per_connection = bears.requests_per_connection;
+            config.max_header_lines = bears.header_lines;
+            config.max_header_bytes = bears.header_bytes;
+            config.contradictory_close =
+                if bears.stray_close { ContradictoryClose::KeepOpen } else { ContradictoryClose::Obey };
+            upstream.dialect = dialect;
+            upstream.rules = Some(rules.clone());
+        }
+        let unnamed =
+            |listener: &&mut ListenerSettings| listener.upstream == name && !listener.protocols_named;
+        for listener in self.listeners.iter_mut().filter(unnamed) {
+            listener.config.protocols = Protocols { http1: true, http2: bears.http2 };
+        }
+    }
+
+    /// The upstream `name`.
+    pub fn upstream(&self, name: &str) -> Option<&UpstreamSettings> {
+        self.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+}

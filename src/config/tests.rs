@@ -1,0 +1,284 @@
+use std::time::Duration;
+
+use super::*;
+use crate::dialect::Dialect;
+use crate::server::{Protocols, TlsIn};
+use crate::upstream::{Alpn, ContradictoryClose, LimitKey, LimitMatches, Trust};
+
+/// A directory with these files.
+fn files(list: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in list {
+        std::fs::write(directory.path().join(name), text).unwrap();
+    }
+    directory
+}
+
+fn lines(diagnostics: &[Diagnostic], directory: &Path) -> Vec<String> {
+    let prefix = format!("{}/", directory.display());
+    diagnostics.iter().map(|diagnostic| diagnostic.to_string().replace(&prefix, "")).collect()
+}
+
+/// What is wrong with a configuration, beside the other files.
+fn mistakes(text: &str, others: &[(&str, &str)]) -> Vec<String> {
+    let directory = files(&[&[("forebay.yaml", text)], others].concat());
+    lines(&check(&[directory.path().join("forebay.yaml")]), directory.path())
+}
+
+fn settings(text: &str, others: &[(&str, &str)]) -> Settings {
+    let directory = files(&[&[("forebay.yaml", text)], others].concat());
+    load(&directory.path().join("forebay.yaml")).map_err(|list| lines(&list, directory.path())).unwrap()
+}
+
+const PLAIN: &str = "api: none\nreads:\n  - {path: '/items/{id}', ttl: 5s}\n";
+
+#[test]
+fn only_endpoints_are_required() {
+    let settings = settings("upstreams: {lab: {endpoints: [https://pve1:8006], rules: [proxmox]}}", &[]);
+    let [listener] = &settings.listeners[..] else { panic!("{:?}", settings.listeners) };
+    assert_eq!(listener.config.address.to_string(), "127.0.0.1:8006");
+    assert!(matches!(&listener.config.tls, Some(TlsIn::Auto { certs }) if certs.ends_with("certs")));
+    assert_eq!(listener.config.protocols, Protocols { http1: true, http2: false });
+    assert_eq!((settings.cache.memory, settings.cache.max_object), (256 << 20, 8 << 20));
+    assert_eq!((settings.admin.address.port(), settings.admin.named), (9006, false));
+    assert_eq!((settings.log, settings.threads), (LogSettings::default(), None));
+    let lab = settings.upstream("lab").unwrap();
+    assert_eq!((lab.dialect, lab.upstream.alpn), (Dialect::Proxmox, Alpn::Http1Only));
+    assert_eq!(lab.upstream.contradictory_close, ContradictoryClose::KeepOpen);
+    assert_eq!(lab.upstream.requests_per_connection, Some(90));
+    assert_eq!((lab.accept_for, lab.operation_cap), (Duration::from_secs(60), Duration::from_secs(1800)));
+    assert!(lab.rules.as_ref().is_some_and(|rules| !rules.reads.is_empty()));
+}
+
+#[test]
+fn everything_that_is_written_is_read() {
+    let text = "\
+listen:
+  - {address: '[::1]:0', upstream: two, tls: {certificate: c.pem, key: k.pem, client_ca: c.pem}, protocols: [h2]}
+  - {address: 127.0.0.1:0, upstream: one, public_url: https://lab.example, tls: auto}
+certs: kept
+threads: 3
+log: {level: debug, format: json, requests: true}
+admin: {address: 127.0.0.1:1, token_file: k.pem}
+cache: {memory: 64MiB, max_object: 1MiB}
+upstreams:
+  one:
+    endpoints: [http://127.0.0.1:1, 'http://[::1]:2']
+    rules: [plain.yaml]
+    credentials: [X-Key]
+    accept_for: 1s
+    actor_window: 2s
+    operation_cap: 3s
+    unknown_hold: 4s
+    limits:
+      - {match: reads, per: [principal, endpoint, id], rate: 20/s, burst: 40}
+      - {rate: 120/m}
+    concurrency: 5
+    queue: {length: 6, wait: 7s}
+    timeouts: {connect: 8s, first_byte: 9s, idle: 10s}
+    audit: 0%
+    mode: cache
+  two:
+    endpoints: [https://h]
+    tls: {pin: ['AA:00000000000000000000000000000000000000000000000000000000000000'], client_certificate: c.pem, client_key: k.pem}
+";
+    let settings = settings(text, &[("plain.yaml", PLAIN), ("c.pem", ""), ("k.pem", "")]);
+    let [two, one] = &settings.listeners[..] else { panic!("{:?}", settings.listeners) };
+    assert!(matches!(&two.config.tls, Some(TlsIn::Files { client_ca: Some(_), .. })));
+    assert_eq!(
+        (two.upstream.as_str(), two.config.protocols),
+        ("two", Protocols { http1: false, http2: true })
+    );
+    assert!(matches!(&one.config.tls, Some(TlsIn::Auto { certs }) if certs.ends_with("kept")));
+    assert_eq!(one.config.protocols, Protocols { http1: true, http2: true });
+    assert_eq!(one.public_url.as_deref(), Some("https://lab.example"));
+    let log = LogSettings { level: LogLevel::Debug, format: LogFormat::Json, requests: true };
+    assert_eq!((settings.threads, settings.log), (Some(3), log));
+    assert!(settings.admin.named && settings.admin.token_file.is_some());
+    assert_eq!((settings.cache.memory, settings.cache.max_object), (64 << 20, 1 << 20));
+
+    let one = settings.upstream("one").unwrap();
+    assert_eq!((one.credentials.len(), &one.limit_captures[..]), (1, &["id".to_owned()][..]));
+    let seconds = [one.accept_for, one.actor_window, one.operation_cap, one.unknown_hold];
+    assert_eq!(seconds.map(|time| time.as_secs()), [1, 2, 3, 4]);
+    let config = &one.upstream;
+    assert_eq!((config.endpoints.len(), config.concurrency, config.queue_length), (2, 5, 6));
+    let times = [config.queue_wait, config.connect_timeout, config.first_byte_timeout, config.idle_timeout];
+    assert_eq!(times.map(|time| time.as_secs()), [7, 8, 9, 10]);
+    let [first, second] = &config.limits[..] else { panic!("{:?}", config.limits) };
+    let capture = LimitKey::Capture("id".into());
+    assert_eq!(first.per, [LimitKey::Principal, LimitKey::Endpoint, capture]);
+    assert_eq!((first.matches, first.count, first.burst), (LimitMatches::Reads, 20, 40));
+    let second = (second.matches, second.count, second.period.as_secs(), second.burst);
+    assert_eq!(second, (LimitMatches::All, 120, 60, 2));
+
+    let two = settings.upstream("two").unwrap();
+    assert!(
+        matches!(&two.upstream.tls.trust, Trust::Pins(pins) if pins[0][0] == 0xaa && pins[0][1..] == [0; 31])
+    );
+    assert!(two.upstream.tls.client.is_some() && two.rules.is_none());
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let text = "\
+listen:
+  - {address: localhost:1, upstream: lab}
+  - {address: 127.0.0.1:9006, upstream: nowhere}
+  - {address: 127.0.0.1:9006, protocols: [], public_url: x}
+  - {address: 127.0.0.1:2, tls: yes}
+  - {address: 127.0.0.1:3, tls: {certificate: none.pem, key: none.pem}, tunnel: ['*'], intercept: {}}
+threads: 0
+cache: {memory: 1KiB, max_object: 8MiB, disk: {path: /x, size: 1GiB}, redis: x}
+loging: {}
+upstreams:
+  lab:
+    endpoints: [https://pve1:8006, https://pve1:8006, ftp://x]
+    rules: [proxmox, missing.yaml, broken.yaml]
+    tls: {ca: none.pem, pin: ['00'], client_key: none.pem}
+    credentials: ['a b']
+    limits:
+      - {per: [nothing], rate: 5, burst: 1}
+      - {per: [nothing], rate: 5/s, burst: 0}
+    concurrency: adaptive
+    timeouts: {connect: 0s, idle: 5}
+    audit: 1%
+    mode: observe
+    feed: {every: 2s, ceiling: 10s}
+    sync: []
+    retry: {attempts: 3}
+    breaker: {}
+    credential_file: f
+  spare lab: {endpoints: []}
+";
+    let expected = [
+        "forebay.yaml:2:15: `localhost:1` is not an address",
+        "forebay.yaml:3:14: the admin service has this address",
+        "forebay.yaml:3:40: there is no upstream `nowhere`; there is lab, spare lab",
+        "forebay.yaml:4:5: there are several upstreams: name with `upstream`",
+        "forebay.yaml:4:14: another listener has this address",
+        "forebay.yaml:4:14: the admin service has this address",
+        "forebay.yaml:4:42: at least one of http/1.1 and h2",
+        "forebay.yaml:4:58: `x` is not a base URL",
+        "forebay.yaml:5:33: invalid value: string \"yes\", expected `auto` or a map",
+        "forebay.yaml:6:5: there are several upstreams",
+        "forebay.yaml:6:47: `none.pem` cannot be read",
+        "forebay.yaml:6:62: `none.pem` cannot be read",
+        "forebay.yaml:6:73: `tunnel` is part of the contract but not built yet",
+        "forebay.yaml:6:88: `intercept` is part of the contract but not built yet",
+        "forebay.yaml:7:10: from 1 to 1024",
+        "forebay.yaml:8:17: at least 1MiB",
+        "forebay.yaml:8:35: more than zero and at most `memory`",
+        "forebay.yaml:8:41: `disk` is part of the contract but not built yet",
+        "forebay.yaml:8:71: `redis` is part of the contract but not built yet",
+        "forebay.yaml:9:1: unknown field `loging`",
+        "forebay.yaml:12:36: `https://pve1:8006` is named twice",
+        "forebay.yaml:12:55: endpoint `ftp://x`: the scheme must be http or https",
+        "forebay.yaml:13:22: `missing.yaml` is neither a built-in pack",
+        "forebay.yaml:14:10: `client_certificate` and `client_key` go together",
+        "forebay.yaml:14:15: `none.pem` cannot be read",
+        "forebay.yaml:14:31: `00` is not the SHA-256 fingerprint",
+        "forebay.yaml:15:19: `a b` is not the name of a header field",
+        "forebay.yaml:17:32: `5` is not a rate",
+        "forebay.yaml:18:41: a burst is at least one",
+        "forebay.yaml:19:18: `adaptive` is part of the contract but not built yet",
+        "forebay.yaml:20:25: a timeout is more than zero",
+        "forebay.yaml:20:35: `5` is not a duration",
+        "forebay.yaml:21:5: `audit` is part of the contract but not built yet",
+        "forebay.yaml:22:11: `mode: observe` is part of the contract but not built yet",
+        "forebay.yaml:23:5: `feed` is part of the contract but not built yet",
+        "forebay.yaml:24:5: `sync` is part of the contract but not built yet",
+        "forebay.yaml:25:5: `retry` is part of the contract but not built yet",
+        "forebay.yaml:26:5: `breaker` is part of the contract but not built yet",
+        "forebay.yaml:27:5: `credential_file` is part of the contract but not built yet",
+        "forebay.yaml:28:3: the name of an upstream has",
+        "forebay.yaml:28:26: at least one endpoint is needed",
+        "broken.yaml:3:30: `{x}` is not a capture of the path",
+    ];
+    let found = mistakes(
+        text,
+        &[("broken.yaml", "api: none\nwrites:\n  - {path: /a, invalidates: ['{x}'], methods: [PUT]}\n")],
+    );
+    let found: Vec<&String> = found.iter().filter(|line| !line.contains(": warning: ")).collect();
+    for (line, expected) in found.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}\n{found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_depends_on_several_files_is_checked() {
+    let rules = |rules: &str| format!("upstreams: {{a: {{endpoints: [http://h], rules: [{rules}]}}}}\n");
+    let others = [
+        ("plain.yaml", PLAIN),
+        ("other.yaml", "api: arm\nreads: []\n"),
+        (
+            "task.yaml",
+            "api: none\nwrites:\n  - {path: /a, invalidates: [], reason: r, methods: [PUT], operation: x}\n",
+        ),
+    ];
+    for (names, expected) in [
+        ("plain.yaml", None),
+        (
+            "",
+            Some(
+                "forebay.yaml:1:47: at least one pack; leave `rules` out to have it chosen by asking the API",
+            ),
+        ),
+        ("other.yaml", Some("other.yaml:1:1: there is no dialect for the API `arm` (yet)")),
+        ("task.yaml", Some("task.yaml:3:5: the API `none` has no operation `x`: it has none")),
+        (
+            "proxmox, plain.yaml",
+            Some("plain.yaml:1:1: this pack is for another API than proxmox: they cannot serve one upstream"),
+        ),
+    ] {
+        let found = mistakes(&rules(names), &others);
+        assert_eq!(found.first().map(String::as_str), expected, "{names}");
+    }
+    let capture =
+        "upstreams: {a: {endpoints: [http://h], rules: [plain.yaml], limits: [{per: [node], rate: 1/s}]}}\n";
+    let message = "forebay.yaml:1:77: `node` is neither principal nor endpoint nor a capture of any rule";
+    assert_eq!(mistakes(capture, &others), [message]);
+    let unserved = "listen: [{address: 127.0.0.1:1, upstream: a}]\nupstreams: {a: {endpoints: [http://h]}, b: {endpoints: [http://h]}}\n";
+    assert_eq!(mistakes(unserved, &[]), ["forebay.yaml:2:41: warning: no address under `listen` serves `b`"]);
+    let several = "upstreams: {a: {endpoints: [http://h]}, b: {endpoints: [http://h]}}\n";
+    let message =
+        "forebay.yaml:1:12: there are several upstreams: name under `listen` which address serves which";
+    assert_eq!(mistakes(several, &[])[..1], [message]);
+}
+
+#[test]
+fn packs_are_told_from_configurations() {
+    let directory = files(&[("pack.yaml", "api: none\nreads: 5\n"), ("empty.yaml", "")]);
+    let path = |name: &str| directory.path().join(name);
+    let found = check(&[path("pack.yaml"), path("empty.yaml"), path("absent.yaml")]);
+    let found = lines(&found, directory.path());
+    assert_eq!(found[0], "pack.yaml:2:8: invalid type: integer `5`, expected a sequence");
+    assert_eq!(found[1], "empty.yaml:1:1: missing field `upstreams`");
+    assert!(found[2].starts_with("absent.yaml: cannot be read: "), "{found:?}");
+    let large = files(&[("large.yaml", &" ".repeat(MAX_FILE + 1))]);
+    assert_eq!(
+        lines(&check(&[large.path().join("large.yaml")]), large.path()),
+        ["large.yaml: larger than 1 MiB"]
+    );
+}
+
+#[test]
+fn a_start_without_a_file_has_the_defaults() {
+    let listen = "127.0.0.1:0".parse().ok();
+    let settings = Settings::for_upstream("http://127.0.0.1:1", listen, Some("proxmox"), None, None).unwrap();
+    assert_eq!(
+        (settings.listeners[0].config.address, &settings.listeners[0].config.tls),
+        (listen.unwrap(), &None)
+    );
+    assert_eq!(settings.upstreams[0].dialect, Dialect::Proxmox);
+    let mut probed = Settings::for_upstream("https://h", None, None, None, Some(&"ab".repeat(32))).unwrap();
+    assert!(probed.upstreams[0].rules.is_none() && probed.listeners[0].config.tls.is_some());
+    assert_eq!(probed.upstreams[0].upstream.tls.trust, Trust::Pins(vec![[0xab; 32]]));
+    probed.choose("upstream", rules("proxmox").unwrap());
+    assert_eq!(probed.upstreams[0].dialect, Dialect::Proxmox);
+    let absent = Path::new("/nonexistent");
+    let wrong = Settings::for_upstream("h", None, Some("/nonexistent"), Some(absent), None).unwrap_err();
+    let wrong: Vec<&str> = wrong.iter().map(|diagnostic| diagnostic.source.as_str()).collect();
+    assert_eq!(wrong, ["--ca", "--upstream", "/nonexistent"]);
+}
