@@ -161,11 +161,10 @@ fn build_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Re
         .iter()
         .map(|upstream| {
             let old = running.get(&upstream.name);
-            let id = old.map_or_else(|| std::mem::replace(&mut next, next + 1), |(id, _)| *id);
+            let id = old.map_or(next, |(id, _)| *id);
+            next = next.max(id + 1);
             let client = match old {
-                Some((_, proxy)) => {
-                    proxy.site().upstream.reconfigured(upstream.upstream.clone(), &shared.registry)
-                }
+                Some((_, proxy)) => proxy.site().upstream.reconfigured(upstream.upstream.clone()),
                 None => Upstream::new(upstream.upstream.clone(), &shared.registry),
             };
             let client =

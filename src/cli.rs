@@ -142,7 +142,7 @@ pub fn run() -> ExitCode {
         Command::Explain { method, url, config, rules, json } => {
             inspect::explain(&method, &url, config, rules, json)
         }
-        Command::Demo { listen, seconds } => crate::sim::demo_unavailable(listen, seconds),
+        Command::Demo { .. } => unusable("not yet"),
         Command::Sim { api, listen, vms, nodes, latency, task_time, tls } => {
             sim::run(&api, sim::Shape { listen, vms, nodes, latency, task_time, tls })
         }

@@ -10,8 +10,7 @@ use super::{NO, default_config, report};
 use crate::config;
 
 /// The admin address of a configuration that names none.
-const DEFAULT_ADMIN: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9006);
+const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9006);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(config: Option<PathBuf>) -> ExitCode {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{runtime, unusable};
 use crate::server::signals::Signals;
+use crate::server::{Protocols, TlsIn, tls_config};
 use crate::sim::proxmox::{self, Sim, SimConfig};
 
 /// How the simulated API is built.
@@ -31,10 +32,11 @@ pub(super) fn run(api: &str, shape: Shape) -> ExitCode {
 }
 
 async fn serve(shape: Shape) -> ExitCode {
-    let tls = match shape.tls.as_deref().map(|directory| crate::server::certs::server_config(directory, shape.listen.ip())) {
-        None => None,
-        Some(Ok(config)) => Some(config),
-        Some(Err(error)) => return unusable(error),
+    let protocols = Protocols { http1: true, http2: false };
+    let tls = shape.tls.map(|certs| tls_config(&TlsIn::Auto { certs }, protocols, shape.listen.ip()));
+    let tls = match tls.transpose() {
+        Ok(tls) => tls,
+        Err(error) => return unusable(error),
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let config = SimConfig {

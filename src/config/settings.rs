@@ -8,9 +8,9 @@ use http::HeaderName;
 
 pub use super::raw::{LogFormat, LogLevel};
 use crate::dialect::Dialect;
-use crate::rules::RuleSet;
-use crate::server::{ListenerConfig, Protocols};
-use crate::upstream::{Alpn, ContradictoryClose, UpstreamConfig};
+use crate::rules::{RuleSet, builtin};
+use crate::server::{ListenerConfig, Protocols, TlsIn};
+use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
 
 /// Everything that the configuration says.
 #[derive(Clone, Debug)]
@@ -141,6 +141,30 @@ impl Settings {
         for listener in self.listeners.iter_mut().filter(unnamed) {
             listener.config.protocols = Protocols { http1: true, http2: bears.http2 };
         }
+    }
+
+    /// Every file that these settings were made from or name, besides the configuration itself: rule
+    /// packs, certificates, keys.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for listener in &self.listeners {
+            files.extend(listener.config.tls.iter().flat_map(TlsIn::files));
+        }
+        for upstream in &self.upstreams {
+            let tls = &upstream.upstream.tls;
+            if let Trust::CaFile(path) = &tls.trust {
+                files.push(path.clone());
+            }
+            files.extend(tls.client.iter().flat_map(|(certificate, key)| [certificate.clone(), key.clone()]));
+            if let Some(rules) = &upstream.rules {
+                let sources =
+                    rules.reads.iter().map(|r| &r.source).chain(rules.writes.iter().map(|w| &w.source));
+                files.extend(sources.filter(|source| builtin(source).is_none()).map(PathBuf::from));
+            }
+        }
+        files.sort();
+        files.dedup();
+        files
     }
 
     /// The upstream `name`.

@@ -20,7 +20,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
 }
 
 /// Reads what `tls` names and builds a configuration from it. Blocks on files.
-pub(super) fn configure(
+pub fn configure(
     tls: &TlsIn,
     protocols: Protocols,
     listen: std::net::IpAddr,

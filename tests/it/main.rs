@@ -1,3 +1,4 @@
 //! Everything that is tested from outside, in one binary so that it links once.
 
+mod pack;
 mod schema;
