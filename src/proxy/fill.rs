@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use tokio::sync::oneshot;
 
 use super::admit::Caller;
-use super::forward::{self, HOLD};
+use super::forward::{self, Accepts, HOLD};
 use super::respond;
 use super::route::Read;
 use super::site::{Cause, Site};
@@ -65,7 +65,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let mut head = forward::head_of(parts);
     let told_later = site.dialect().outcome_in_body(path) && head.status.is_success();
     if !told_later {
-        forward::learn(&site, caller, rule.anonymous, head.status, at);
+        forward::learn(&site, caller, Accepts::by(Some(rule)), head.status, at);
     }
     if site.dialect().ends_entry(head.status) {
         shared.memory.remove(errand.key);
@@ -84,7 +84,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         }
         return fill.release();
     }
-    let keeping = if matches!(verdict, HeadVerdict::Keep(_)) { Keeping::Kept } else { Keeping::Shared };
+    let keeping = match verdict {
+        HeadVerdict::Keep(_) if settling != Settling::Open => Keeping::Kept,
+        _ => Keeping::Shared,
+    };
     // What tells of a task's end must be read before anybody hears of it; an error that announces no
     // length gets one, which clients handle better.
     let tells = site.dialect().tells_of_operations(path) && head.status.is_success();
@@ -113,7 +116,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         let told = told_later.then(|| site.dialect().status_in_body(&joined(&chunks))).flatten();
         if told_later {
             let status = told.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-            forward::learn(&site, caller, rule.anonymous, status, at);
+            forward::learn(&site, caller, Accepts::by(Some(rule)), status, at);
             if !status.is_success() {
                 return None;
             }

@@ -22,6 +22,7 @@ use crate::cache::groups::GroupName;
 use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
+use crate::rules::ReadRule;
 use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::semantics::fields;
 use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
@@ -102,9 +103,28 @@ pub(super) fn head_of(mut parts: http::response::Parts) -> Head {
     Head { status: parts.status, reason, fields: parts.headers }
 }
 
-/// What the status of an answer tells of the credential it was given to. `anonymous` answers need no
-/// credential and accept nobody.
-pub(super) fn learn(site: &Site, caller: Caller, anonymous: bool, status: StatusCode, at: Timestamp) {
+/// Whether a success says that the API accepted the credential that came with the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepts {
+    /// The API gives this answer only to a credential that it accepts.
+    Caller,
+    /// The API may give this answer to anybody, whatever credential stands beside it: reads that need
+    /// none, paths that no rule names, logins.
+    Nobody,
+}
+
+impl Accepts {
+    /// By the rule of a read, if one matches.
+    pub fn by(rule: Option<&ReadRule>) -> Self {
+        match rule {
+            Some(rule) if !rule.anonymous => Accepts::Caller,
+            _ => Accepts::Nobody,
+        }
+    }
+}
+
+/// What the status of an answer tells of the credential it was given to.
+pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode, at: Timestamp) {
     let Caller::One(partition) = caller else { return };
     if partition == Partition::ANONYMOUS {
         return;
@@ -114,7 +134,7 @@ pub(super) fn learn(site: &Site, caller: Caller, anonymous: bool, status: Status
         shared.acceptance.refuse(site.id, partition);
         shared.groups.invalidate(&[shared.groups.id(site.id, GroupName::Partition(partition))]);
         shared.count_invalidation(InvalidationCause::Credential);
-    } else if status.is_success() && !anonymous {
+    } else if status.is_success() && accepts == Accepts::Caller {
         shared.acceptance.accept(site.id, partition, at);
     }
 }
@@ -202,8 +222,7 @@ pub(super) async fn pass_keyed(
     let at = site.shared.clock.now();
     let head = head_of(answer.parts);
     let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
-    // What no rule matches may need no credential at all, so its answers accept nobody.
-    learn(&site, pass.caller, rule.is_none_or(|rule| rule.anonymous), head.status, at);
+    learn(&site, pass.caller, Accepts::by(rule), head.status, at);
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)

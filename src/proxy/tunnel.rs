@@ -10,7 +10,7 @@ use hyper_util::rt::TokioIo;
 use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
-use super::forward;
+use super::forward::{self, Accepts};
 use super::respond::{self, Asked};
 use super::route::Pass;
 use super::site::{Cause, Outcome, Site};
@@ -64,7 +64,7 @@ pub(super) async fn tunnel(
     let protocol = answer.parts.headers.get(header::UPGRADE).cloned();
     let mut head = forward::head_of(answer.parts);
     if !switches {
-        forward::learn(&site, pass.caller, pass.rule.is_none(), head.status, at);
+        forward::learn(&site, pass.caller, Accepts::Nobody, head.status, at);
     }
     let status = CacheStatus::Forwarded {
         forward: pass.forward,

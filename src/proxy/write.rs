@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
-use super::forward::{self, HOLD};
+use super::forward::{self, Accepts, HOLD};
 use super::operations::Operation;
 use super::respond::{self, Asked};
 use super::route::Write;
@@ -77,8 +77,11 @@ impl Sending {
     async fn run(self, request: Request<Incoming>) -> Result<(Head, Body), Failure> {
         let site = &self.site;
         let rule = self.write.rule(site);
+        // A call that changes nothing (a login, a console) makes nobody an actor.
+        let changes = rule.is_none_or(|rule| !rule.invalidates.is_empty());
         if let Caller::One(partition) = self.write.caller
             && partition != Partition::ANONYMOUS
+            && changes
         {
             site.shared.acceptance.wrote(site.id, partition, site.shared.clock.now());
         }
@@ -165,7 +168,8 @@ impl Reach<'_> {
         let was_accepted = matches!(caller, Caller::One(partition)
             if shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for));
         let rule = self.sending.write.rule(site);
-        forward::learn(site, caller, rule.is_none(), status, now);
+        // A write accepts nobody: a login succeeds whatever other credential stands beside it.
+        forward::learn(site, caller, Accepts::Nobody, status, now);
         match status.as_u16() {
             401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
             400 | 422 if !was_accepted => self.judged = true,
