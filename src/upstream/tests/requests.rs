@@ -17,9 +17,18 @@ async fn a_request_leaves_as_it_was_meant() {
     let server = Server::echo().await;
     let bench = Bench::new(&[&server]);
     let mut call = bench.get("/api2/json//a%2Fb?x=%7E&y");
-    for (name, value) in
-        [("accept", "a"), ("x-b", "1"), ("cookie", "c"), ("x-b", "2"), ("transfer-encoding", "chunked")]
-    {
+    let given = [
+        ("accept", "a"),
+        ("x-b", "1"),
+        ("cookie", "c"),
+        ("x-b", "2"),
+        ("transfer-encoding", "chunked"),
+        ("expect", "100-continue"),
+        ("upgrade", "h2c"),
+        ("content-length", "7"),
+        ("host", "elsewhere"),
+    ];
+    for (name, value) in given {
         call.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     bench.text(call).await;
