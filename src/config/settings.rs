@@ -144,9 +144,9 @@ impl Settings {
     }
 
     /// Every file that these settings were made from or name, besides the configuration itself: rule
-    /// packs, certificates, keys.
+    /// packs, certificates, keys, the token.
     pub fn files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
+        let mut files: Vec<PathBuf> = self.admin.token_file.iter().cloned().collect();
         for listener in &self.listeners {
             files.extend(listener.config.tls.iter().flat_map(TlsIn::files));
         }

@@ -112,6 +112,11 @@ upstreams:
     let second = (second.matches, second.count, second.period.as_secs(), second.burst);
     assert_eq!(second, (LimitMatches::All, 120, 60, 2));
 
+    let mut named: Vec<_> =
+        settings.files().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
+    named.sort();
+    named.dedup();
+    assert_eq!(named, ["c.pem", "k.pem", "plain.yaml"]);
     let two = settings.upstream("two").unwrap();
     assert!(
         matches!(&two.upstream.tls.trust, Trust::Pins(pins) if pins[0][0] == 0xaa && pins[0][1..] == [0; 31])
@@ -153,13 +158,14 @@ upstreams:
 ";
     let expected = [
         "forebay.yaml:2:15: `localhost:1` is not an address",
-        "forebay.yaml:3:14: the admin service has this address",
-        "forebay.yaml:3:40: there is no upstream `nowhere`; there is lab, spare lab",
+        "forebay.yaml:3:15: the admin service has this address",
+        "forebay.yaml:3:41: there is no upstream `nowhere`; there is lab, spare lab",
         "forebay.yaml:4:5: there are several upstreams: name with `upstream`",
-        "forebay.yaml:4:14: another listener has this address",
-        "forebay.yaml:4:14: the admin service has this address",
+        "forebay.yaml:4:15: another listener has this address",
+        "forebay.yaml:4:15: the admin service has this address",
         "forebay.yaml:4:42: at least one of http/1.1 and h2",
         "forebay.yaml:4:58: `x` is not a base URL",
+        "forebay.yaml:5:5: there are several upstreams",
         "forebay.yaml:5:33: invalid value: string \"yes\", expected `auto` or a map",
         "forebay.yaml:6:5: there are several upstreams",
         "forebay.yaml:6:47: `none.pem` cannot be read",
@@ -175,12 +181,12 @@ upstreams:
         "forebay.yaml:12:36: `https://pve1:8006` is named twice",
         "forebay.yaml:12:55: endpoint `ftp://x`: the scheme must be http or https",
         "forebay.yaml:13:22: `missing.yaml` is neither a built-in pack",
+        "forebay.yaml:14:10: `ca` and `pin` exclude each other",
         "forebay.yaml:14:10: `client_certificate` and `client_key` go together",
-        "forebay.yaml:14:15: `none.pem` cannot be read",
         "forebay.yaml:14:31: `00` is not the SHA-256 fingerprint",
         "forebay.yaml:15:19: `a b` is not the name of a header field",
         "forebay.yaml:17:32: `5` is not a rate",
-        "forebay.yaml:18:41: a burst is at least one",
+        "forebay.yaml:18:44: a burst is at least one",
         "forebay.yaml:19:18: `adaptive` is part of the contract but not built yet",
         "forebay.yaml:20:25: a timeout is more than zero",
         "forebay.yaml:20:35: `5` is not a duration",

@@ -34,6 +34,7 @@ mod guest_tasks;
 mod guest_writes;
 mod guests;
 mod ha;
+mod model;
 mod node;
 mod pools;
 mod resources;

@@ -22,14 +22,20 @@ use super::limit::Charged;
 use super::message::{Answer, EndpointChoice, Outgoing, SendError};
 use super::request::{Progress, Protocol, Template};
 
-/// What one attempt came to.
-enum Tried {
-    Answered(Response<Incoming>, Option<Exchange>, Duration),
+/// The head of an answer, on the connection it came on (none of its own for HTTP/2).
+struct Received {
+    response: Response<Incoming>,
+    exchange: Option<Exchange>,
+    took: Duration,
+}
+
+/// Why an attempt got none.
+enum Failure {
     /// It provably never left.
     NotSent,
     /// A reused connection closed before anything came; whether the request arrived is unknown.
     ClosedUnanswered(SendError),
-    Failed(SendError),
+    Final(SendError),
 }
 
 /// Sends `call` to one of the endpoints.
@@ -83,18 +89,15 @@ impl Call<'_> {
                 continue;
             }
             let place = Place { _permit: permit, _load: load };
-            if let Some((response, exchange, took)) = self.at(endpoint).await? {
-                return self.answer(endpoint, place, visit.waited(), response, exchange, took);
+            if let Some(received) = self.at(endpoint).await? {
+                return self.answer(endpoint, place, visit.waited(), received);
             }
         }
         Err(SendError::Unreachable)
     }
 
     /// Tries one endpoint; `None` if nothing could be sent there.
-    async fn at(
-        &mut self,
-        endpoint: &Arc<EndpointState>,
-    ) -> Result<Option<(Response<Incoming>, Option<Exchange>, Duration)>, SendError> {
+    async fn at(&mut self, endpoint: &Arc<EndpointState>) -> Result<Option<Received>, SendError> {
         let speak = if self.call.upgrade { Speak::Http1 } else { Speak::Any };
         let mut source = Source::IdleOrNew;
         loop {
@@ -105,13 +108,16 @@ impl Call<'_> {
                 Lease::Http2(_, reuse) => *reuse,
             };
             match self.attempt(endpoint, lease, reuse).await {
-                Tried::Answered(response, exchange, took) => return Ok(Some((response, exchange, took))),
-                Tried::Failed(error) => return Err(error),
-                Tried::NotSent if reuse == Reuse::Reused => {}
+                Ok(received) => return Ok(Some(received)),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::NotSent) if source == Source::IdleOrNew && reuse == Reuse::Reused => {}
                 // A new connection that takes no request is as good as none.
-                Tried::NotSent => return Ok(None),
-                Tried::ClosedUnanswered(error) => {
-                    if !(self.template.method.is_safe() && self.template.is_repeatable()) {
+                Err(Failure::NotSent) => return Ok(None),
+                Err(Failure::ClosedUnanswered(error)) => {
+                    let again = source == Source::IdleOrNew
+                        && self.template.method.is_safe()
+                        && self.template.is_repeatable();
+                    if !again {
                         return Err(error);
                     }
                 }
@@ -121,10 +127,15 @@ impl Call<'_> {
         }
     }
 
-    async fn attempt(&mut self, endpoint: &Arc<EndpointState>, lease: Lease, reuse: Reuse) -> Tried {
+    async fn attempt(
+        &mut self,
+        endpoint: &Arc<EndpointState>,
+        lease: Lease,
+        reuse: Reuse,
+    ) -> Result<Received, Failure> {
         let attempt = Attempt::new(self.call.counter.clone());
         let guard = AttemptGuard(Arc::clone(&attempt));
-        let target = &endpoint.settings.endpoint();
+        let target = endpoint.settings.endpoint();
         let started = Instant::now();
         let first_byte = self.config.first_byte_timeout;
         let (result, exchange, progress, received) = match lease {
@@ -149,32 +160,30 @@ impl Call<'_> {
             }
         };
         match result {
-            None => Tried::Failed(SendError::TimedOut),
+            None if progress.is_starved() => Err(Failure::Final(SendError::RequestBody)),
+            None => Err(Failure::Final(SendError::TimedOut)),
             Some(Ok(response)) => {
                 let took = started.elapsed();
                 attempt.answered(response.status());
                 self.shared.seconds.record(took.as_secs_f64());
-                Tried::Answered(response, exchange, took)
+                Ok(Received { response, exchange, took })
             }
             Some(Err(mut error)) => {
                 if let Some(request) = error.take_message() {
                     self.template.take_back(request);
                     guard.withdraw();
-                    return Tried::NotSent;
+                    return Err(Failure::NotSent);
                 }
                 if progress.has_failed() {
-                    return Tried::Failed(SendError::RequestBody);
-                }
-                if !attempt.has_left() && self.template.is_repeatable() {
-                    return Tried::NotSent;
+                    return Err(Failure::Final(SendError::RequestBody));
                 }
                 let error = error.into_error();
                 let nonsense = received || error.is_parse();
                 let lost = SendError::Lost(Some(Arc::new(error)));
                 if reuse == Reuse::Reused && !nonsense {
-                    Tried::ClosedUnanswered(lost)
+                    Err(Failure::ClosedUnanswered(lost))
                 } else {
-                    Tried::Failed(lost)
+                    Err(Failure::Final(lost))
                 }
             }
         }
@@ -185,10 +194,9 @@ impl Call<'_> {
         endpoint: &EndpointState,
         place: Place,
         waited: Duration,
-        mut response: Response<Incoming>,
-        exchange: Option<Exchange>,
-        took: Duration,
+        received: Received,
     ) -> Result<Answer, SendError> {
+        let Received { mut response, exchange, took } = received;
         let headers = response.headers();
         let (coded, sized) = (headers.contains_key(TRANSFER_ENCODING), headers.contains_key(CONTENT_LENGTH));
         let switching = response.status() == StatusCode::SWITCHING_PROTOCOLS;

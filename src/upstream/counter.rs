@@ -79,11 +79,6 @@ impl Attempt {
             self.counter.count(0);
         }
     }
-
-    /// Whether a byte may have left.
-    pub(super) fn has_left(&self) -> bool {
-        self.state.load(Ordering::Acquire) != WAITING
-    }
 }
 
 /// The call's end of an [`Attempt`]; dropping it abandons the attempt.

@@ -169,19 +169,26 @@ impl EndpointState {
         if multiplex {
             // Held while connecting, so that a burst of calls makes one connection, not one each.
             let mut shared = self.http2.lock().await;
-            if let Some(sender) = shared.as_ref().filter(|sender| sender.is_ready()) {
+            if source == Source::IdleOrNew
+                && let Some(sender) = shared.as_ref().filter(|sender| sender.is_ready())
+            {
+                self.mark_up();
                 return Ok(Lease::Http2(sender.clone(), Reuse::Reused));
             }
-            return match self.connect(speak).await? {
-                Fresh::Http2(sender) => {
-                    *shared = Some(sender.clone());
-                    Ok(Lease::Http2(sender, Reuse::Fresh))
-                }
-                Fresh::Http1(connection) => {
-                    self.only_http1.store(true, Ordering::Release);
-                    Ok(Lease::Http1(connection))
-                }
-            };
+            // Another call may have learnt meanwhile that the server takes HTTP/1.1 only; then each
+            // call needs a connection of its own and they are made side by side.
+            if !self.only_http1.load(Ordering::Acquire) {
+                return match self.connect(speak).await? {
+                    Fresh::Http2(sender) => {
+                        *shared = Some(sender.clone());
+                        Ok(Lease::Http2(sender, Reuse::Fresh))
+                    }
+                    Fresh::Http1(connection) => {
+                        self.only_http1.store(true, Ordering::Release);
+                        Ok(Lease::Http1(connection))
+                    }
+                };
+            }
         }
         if source == Source::IdleOrNew
             && speak == Speak::Any

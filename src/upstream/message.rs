@@ -22,7 +22,7 @@ pub struct Outgoing {
     /// The target in origin-form, byte for byte as it shall be sent.
     pub target: PathAndQuery,
     /// End-to-end fields only, in order. `Host`, `Content-Length` and `Connection` are set here and
-    /// replaced if present; with `upgrade` the `Upgrade` field must be among them.
+    /// replaced if present, `Expect` is dropped; with `upgrade` the `Upgrade` field must be among them.
     pub headers: HeaderMap,
     /// The `Host` field; `None`: the endpoint's authority.
     pub host: Option<HeaderValue>,

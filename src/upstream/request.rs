@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::uri::{Scheme, Uri};
 use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
@@ -33,6 +33,8 @@ pub(super) struct Progress {
     /// When the codec last took some of the content.
     last: Mutex<Instant>,
     failed: AtomicBool,
+    /// The codec wants more of the content than there is.
+    starved: AtomicBool,
 }
 
 impl Progress {
@@ -42,6 +44,11 @@ impl Progress {
 
     pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Acquire)
+    }
+
+    /// Whether the silence is the client's, who still owes some of the content.
+    pub(super) fn is_starved(&self) -> bool {
+        self.starved.load(Ordering::Acquire)
     }
 }
 
@@ -63,7 +70,9 @@ impl Body for SendBody {
             Content::Stream { body, left } => (body, left),
         };
         loop {
-            let failure: BoxError = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            let polled = Pin::new(&mut *body).poll_frame(cx);
+            this.progress.starved.store(polled.is_pending(), Ordering::Release);
+            let failure: BoxError = match ready!(polled) {
                 None if *left == 0 => return Poll::Ready(None),
                 None => WrongLength("shorter").into(),
                 Some(Err(error)) => error,
@@ -121,8 +130,12 @@ impl Template {
     /// Takes what belongs to the message out of `call`.
     pub(super) fn new(call: &mut Outgoing) -> Self {
         let mut headers = std::mem::take(&mut call.headers);
-        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE] {
+        // The content is sent at once, so nothing is expected.
+        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, EXPECT] {
             headers.remove(name);
+        }
+        if !call.upgrade {
+            headers.remove(UPGRADE);
         }
         let body = std::mem::replace(&mut call.body, OutgoingBody::Empty);
         let length = match &body {
@@ -168,8 +181,11 @@ impl Template {
         endpoint: &Endpoint,
         protocol: Protocol,
     ) -> (Request<SendBody>, Arc<Progress>) {
-        let progress =
-            Arc::new(Progress { last: Mutex::new(Instant::now()), failed: AtomicBool::new(false) });
+        let progress = Arc::new(Progress {
+            last: Mutex::new(Instant::now()),
+            failed: AtomicBool::new(false),
+            starved: AtomicBool::new(false),
+        });
         let content = match &mut self.body {
             OutgoingBody::Empty => Content::Held(None),
             OutgoingBody::Full(bytes) => Content::Held(Some(bytes.clone()).filter(|b| !b.is_empty())),

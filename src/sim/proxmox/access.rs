@@ -8,9 +8,10 @@ use super::answer::{Failure, Outcome, Reply};
 use super::auth::{Token, User};
 use super::call::{Call, Method, Principal};
 use super::cluster::index;
+use super::model::Object;
 use super::rights::{Entry, Subject};
 use super::sha1;
-use super::state::{Cluster, Object};
+use super::state::Cluster;
 
 /// Whether a path needs no credential at all.
 pub(super) fn anonymous(method: Method, parts: &[&str]) -> bool {

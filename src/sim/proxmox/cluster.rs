@@ -125,7 +125,7 @@ fn options(cluster: &Cluster, call: &Call) -> Value {
     }
     tags.sort();
     tags.dedup();
-    let mut options = super::state::Object::new();
+    let mut options = super::model::Object::new();
     if cluster.allowed(&call.who, "/", &["Sys.Audit"]) {
         options = cluster.options.clone();
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::state::{Cluster, Event, Guest, Object, Power, Snapshot, Volume};
+use super::model::{Guest, Object, Power, Snapshot, Volume};
+use super::state::{Cluster, Event};
 
 /// What a task does at its end. It fails with a text when the state does not allow it any more.
 #[derive(Debug)]
@@ -173,7 +174,7 @@ impl Cluster {
         for vmid in vmids {
             let Some(guest) = self.guests.get(vmid) else { continue };
             let (kind, node, notes, size) = (guest.kind, guest.node, guest.name(), guest.disk() / 5);
-            let suffix = if kind == super::state::Kind::Qemu { "vma.zst" } else { "tar.zst" };
+            let suffix = if kind == super::model::Kind::Qemu { "vma.zst" } else { "tar.zst" };
             let id = format!("{storage}:backup/vzdump-{}-{vmid}-{wall}.{suffix}", kind.name());
             let volume = Volume {
                 id: id.clone(),
@@ -218,7 +219,7 @@ impl Guest {
     pub(super) fn configure(&mut self, changes: Object) {
         const NEEDS_RESTART: [&str; 9] =
             ["cores", "sockets", "memory", "cpu", "machine", "bios", "scsihw", "ostype", "numa"];
-        let waits = self.kind == super::state::Kind::Qemu && self.power != Power::Stopped;
+        let waits = self.kind == super::model::Kind::Qemu && self.power != Power::Stopped;
         for (key, value) in changes {
             if waits && NEEDS_RESTART.contains(&key.as_str()) {
                 if self.config.get(&key) == Some(&value) {

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::answer::{Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::cluster::index;
-use super::state::{Cluster, Guest, Object};
+use super::model::{Guest, Object};
+use super::state::Cluster;
 
 /// Reads below `/nodes/{node}/{kind}/{vmid}/firewall`.
 pub(super) fn read_guest(guest: &Guest, call: &Call, rest: &[&str]) -> Outcome {

@@ -6,7 +6,8 @@ use super::answer::{Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::effects::{Effect, HA_REQUEST_TIME};
 use super::guest_writes::{check_unlocked, no_node};
-use super::state::{Cluster, Power};
+use super::model::Power;
+use super::state::Cluster;
 
 /// Writes on one guest: `rest` follows its number.
 pub(super) fn route(cluster: &mut Cluster, call: &Call, vmid: u32, rest: &[&str]) -> Outcome {
@@ -37,7 +38,7 @@ fn power(cluster: &mut Cluster, call: &Call, vmid: u32, action: &str) -> Outcome
         "start" => ("start", Some(Power::Running)),
         "stop" => ("stop", Some(Power::Stopped)),
         "shutdown" => ("shutdown", Some(Power::Stopped)),
-        "suspend" if kind == super::state::Kind::Qemu => ("pause", Some(Power::Paused)),
+        "suspend" if kind == super::model::Kind::Qemu => ("pause", Some(Power::Paused)),
         "suspend" => ("suspend", Some(Power::Paused)),
         "resume" => ("resume", Some(Power::Running)),
         "reboot" => ("reboot", None),
@@ -64,10 +65,10 @@ fn power(cluster: &mut Cluster, call: &Call, vmid: u32, action: &str) -> Outcome
     }
     // The high-availability manager is only told; what it does is another task, by another user, later.
     let (request, task, state) = match (action, kind) {
-        ("start", super::state::Kind::Qemu) => ("hastart", "qmstart", "started"),
-        ("start", super::state::Kind::Lxc) => ("hastart", "vzstart", "started"),
-        (_, super::state::Kind::Qemu) => ("hastop", "qmshutdown", "stopped"),
-        (_, super::state::Kind::Lxc) => ("hastop", "vzshutdown", "stopped"),
+        ("start", super::model::Kind::Qemu) => ("hastart", "qmstart", "started"),
+        ("start", super::model::Kind::Lxc) => ("hastart", "vzstart", "started"),
+        (_, super::model::Kind::Qemu) => ("hastop", "qmshutdown", "stopped"),
+        (_, super::model::Kind::Lxc) => ("hastop", "vzshutdown", "stopped"),
     };
     cluster.ha.insert(sid, state.to_owned());
     let effect = Effect::HaRequest { vmid, kind: task, then: Box::new(then) };
@@ -142,7 +143,7 @@ fn migrate(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
     if to == node {
         return Err(Failure::parameter("target", "target is local node."));
     }
-    let container = guest.kind == super::state::Kind::Lxc;
+    let container = guest.kind == super::model::Kind::Lxc;
     if running && !(call.flag("online") || (container && call.flag("restart"))) {
         let hint = if container { "restart" } else { "online" };
         return Err(Failure::die(format!("can't migrate running {} without --{hint}", guest.kind.title())));
@@ -170,7 +171,7 @@ fn move_disk(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
         return Err(Failure::die(format!("storage '{storage}' does not exist")));
     }
     lock(cluster, call, vmid, "disk")?;
-    let verb = if cluster.guests[&vmid].kind == super::state::Kind::Qemu { "move" } else { "move_volume" };
+    let verb = if cluster.guests[&vmid].kind == super::model::Kind::Qemu { "move" } else { "move_volume" };
     start(cluster, call, vmid, verb, Effect::DiskMoved { vmid, disk, storage })
 }
 

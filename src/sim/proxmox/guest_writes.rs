@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::answer::{Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::effects::Effect;
-use super::state::{Cluster, Guest, Kind, Object, Power, Volume};
+use super::model::{Guest, Kind, Object, Power, Volume};
+use super::state::Cluster;
 use super::storage::{disk_size, size_text};
 
 /// Parameters of writes that are not configuration keys.
@@ -178,9 +179,19 @@ pub(super) fn disk_volume(id: String, kind: Kind, size: u64, vmid: u32) -> Volum
     }
 }
 
-fn with_address(text: &str, vmid: u32, kind: Kind) -> String {
+/// The hardware address of a guest's network cards.
+pub(super) fn address(vmid: u32) -> String {
     let [_, a, b, c] = vmid.to_be_bytes();
-    let address = format!("BC:24:11:{a:02X}:{b:02X}:{c:02X}");
+    format!("BC:24:11:{a:02X}:{b:02X}:{c:02X}")
+}
+
+/// The system identity of a virtual machine.
+pub(super) fn smbios(vmid: u32) -> String {
+    format!("uuid=00000000-0000-4000-8000-{vmid:012}")
+}
+
+fn with_address(text: &str, vmid: u32, kind: Kind) -> String {
+    let address = address(vmid);
     let (model, rest) = text.split_once(',').unwrap_or((text, ""));
     match kind {
         Kind::Qemu if !model.contains('=') => format!("{model}={address},{rest}"),
@@ -200,7 +211,7 @@ pub(super) fn create(cluster: &mut Cluster, call: &Call, node: usize, kind: Kind
     }
     allocate(cluster, &mut config, vmid, kind, node, call);
     if kind == Kind::Qemu {
-        config.entry("smbios1").or_insert_with(|| format!("uuid=00000000-0000-4000-8000-{vmid:012}").into());
+        config.entry("smbios1").or_insert_with(|| smbios(vmid).into());
         config.entry("meta").or_insert_with(|| "creation-qemu=10.1.2,ctime=1757100000".into());
     }
     let guest =
@@ -281,6 +292,14 @@ fn clone(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
         let volume = disk_volume(id.clone(), source.kind, size, newid);
         *value = format!("{id},{options}").into();
         cluster.volumes.entry(place).or_default().insert(id, volume);
+    }
+    for (key, value) in config.iter_mut() {
+        // Copies get identities of their own.
+        if let (true, Some(text)) = (key.starts_with("net"), value.as_str()) {
+            *value = text.replace(&address(vmid), &address(newid)).into();
+        } else if key == "smbios1" {
+            *value = smbios(newid).into();
+        }
     }
     let blank = blank(newid, source.kind, target, config, "clone");
     let pool = call.get("pool").map(str::to_owned);

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::answer::{Delay, Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::cluster::index;
-use super::state::{Cluster, Guest, Kind, Power};
+use super::model::{Guest, Kind, Power};
+use super::state::Cluster;
 use super::{console, firewall, guest_tasks, guest_writes};
 
 /// `/nodes/{node}/{kind}` and below; `rest` is what follows.

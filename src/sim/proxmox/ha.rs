@@ -58,7 +58,7 @@ fn no_resource(sid: &str) -> Failure {
 
 fn sid_of(cluster: &Cluster, vmid: &str) -> Result<String, Failure> {
     let guest = vmid.parse().ok().and_then(|vmid: u32| cluster.guests.get(&vmid));
-    guest.map(super::state::Guest::sid).ok_or_else(|| no_resource(vmid))
+    guest.map(super::model::Guest::sid).ok_or_else(|| no_resource(vmid))
 }
 
 fn item(cluster: &Cluster, sid: &str, state: &str) -> Value {

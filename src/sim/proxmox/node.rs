@@ -6,8 +6,9 @@ use super::answer::{Body, Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::cluster::index;
 use super::effects::Effect;
+use super::model::{Kind, Power};
 use super::resources::node_item;
-use super::state::{Cluster, Kind, Power};
+use super::state::Cluster;
 use super::{console, firewall, guests, route, sha1, storage, storage_writes, tasks};
 
 /// The version; the one of the whole API also says which console it prefers.

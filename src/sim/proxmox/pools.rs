@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::answer::{Failure, Outcome, Reply};
 use super::call::{Call, Method, vmid};
+use super::model::Pool;
 use super::resources::guest_item;
-use super::state::{Cluster, Pool};
+use super::state::Cluster;
 
 pub(super) fn route(cluster: &mut Cluster, call: &Call, rest: &[&str]) -> Outcome {
     // Since PVE 8 pools are addressed by parameter; the old paths still work.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::answer::{Failure, Outcome, Reply};
 use super::call::Call;
-use super::state::{Cluster, Guest, Power, Storage};
+use super::model::{Guest, Power, Storage};
+use super::state::Cluster;
 
 /// `GET /cluster/resources`.
 pub(super) fn list(cluster: &Cluster, call: &Call) -> Outcome {

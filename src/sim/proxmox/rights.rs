@@ -150,7 +150,7 @@ impl Cluster {
             return self.guests.get(&vmid.parse().ok()?)?.pool.as_deref();
         }
         let storage = path.strip_prefix("/storage/")?;
-        let holds = |pool: &&super::state::Pool| pool.storages.contains(storage);
+        let holds = |pool: &&super::model::Pool| pool.storages.contains(storage);
         self.pools.values().find(holds).map(|pool| pool.name.as_str())
     }
 

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::auth::{Accounts, Token, User};
-use super::guest_writes::disk_volume;
+use super::guest_writes::{address, disk_volume, smbios};
+use super::model::{Guest, Kind, Node, Object, Pool, Power, Snapshot, Storage, Volume};
 use super::rights::{Access, Entry, ROLES, Subject};
-use super::state::{Cluster, Guest, Kind, Node, Object, Pool, Power, Snapshot, Storage, Volume};
+use super::state::Cluster;
 use super::storage::size_text;
 
 /// What makes one of the fixed guests.
@@ -111,8 +112,7 @@ fn add_guest(cluster: &mut Cluster, plan: &Plan, name: String, node: usize) {
     let volume = if vmid == 9000 { "base-9000-disk-0".to_owned() } else { format!("vm-{vmid}-disk-0") };
     let id = format!("ceph-vm:{volume}");
     let bytes = plan.disk_gib << 30;
-    let [_, a, b, c] = vmid.to_be_bytes();
-    let address = format!("BC:24:11:{a:02X}:{b:02X}:{c:02X}");
+    let address = address(vmid);
     let size = size_text(bytes);
     let mut config = object(match plan.kind {
         Kind::Qemu => {
@@ -121,7 +121,7 @@ fn add_guest(cluster: &mut Cluster, plan: &Plan, name: String, node: usize) {
             "scsihw": "virtio-scsi-single", "boot": "order=scsi0;net0", "agent": "enabled=1", "serial0": "socket",
             "scsi0": format!("{id},discard=on,iothread=1,size={size}"), "numa": 0, "onboot": 1,
             "net0": format!("virtio={address},bridge=vmbr0,firewall=1"),
-            "smbios1": format!("uuid=00000000-0000-4000-8000-{vmid:012}"),
+            "smbios1": smbios(vmid),
             "vmgenid": format!("10000000-0000-4000-8000-{vmid:012}"),
             "meta": "creation-qemu=10.1.2,ctime=1757100000"})
         }

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::answer::{Failure, Outcome, Reply};
 use super::call::{Call, Method};
 use super::cluster::index;
+use super::model::{Object, Storage, Volume};
 use super::resources::{sees_storage, used};
 use super::sha1;
-use super::state::{Cluster, Object, Storage, Volume};
+use super::state::Cluster;
 use super::storage_writes;
 
 /// The `size=` option of a disk in bytes.
@@ -28,7 +29,7 @@ pub(super) fn disk_size(disk: &str) -> Option<u64> {
 
 /// A number of bytes as disks write it.
 pub(super) fn size_text(bytes: u64) -> String {
-    if bytes % (1 << 30) == 0 { format!("{}G", bytes >> 30) } else { format!("{}M", bytes >> 20) }
+    if bytes.is_multiple_of(1 << 30) { format!("{}G", bytes >> 30) } else { format!("{}M", bytes >> 20) }
 }
 
 /// `/storage` and below: definitions.

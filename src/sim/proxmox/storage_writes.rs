@@ -10,7 +10,8 @@ use super::call::{Call, Method};
 use super::effects::Effect;
 use super::firewall::settings;
 use super::guest_writes::disk_volume;
-use super::state::{Cluster, Storage, Volume};
+use super::model::{Storage, Volume};
+use super::state::Cluster;
 use super::storage::{known, size_text, volume_id};
 
 /// Writes on `/storage` and below.
@@ -78,7 +79,7 @@ pub(super) fn on_node(
             let id = format!("{name}:{}", call.need("filename")?);
             let size = super::storage::disk_size(&format!("size={}", call.need("size")?)).unwrap_or(4 << 20);
             let place = cluster.volume_place(name, node);
-            let volume = disk_volume(id.clone(), super::state::Kind::Qemu, size, vmid);
+            let volume = disk_volume(id.clone(), super::model::Kind::Qemu, size, vmid);
             cluster.volumes.entry(place).or_default().insert(id.clone(), volume);
             // Looks like an identifier of a task to careless clients, and is not one.
             Ok(Reply::data(id))

@@ -226,3 +226,52 @@ async fn a_contradicted_close_keeps_the_connection_where_told_so() {
         assert_eq!(server.seen.connections(), connections, "{close:?}");
     }
 }
+
+/// What becomes of a call does not change how it is counted: answered, refused, cut or abandoned at
+/// any moment, the metric is what the server saw.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_metric_is_what_the_server_saw() {
+    let server = Server::start(|mut conn| async move {
+        while let Some(head) = conn.head().await {
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            match path.trim_start_matches('/').parse::<usize>().unwrap() % 8 {
+                0 => return,
+                1 => return conn.send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await,
+                2 => return conn.send("nonsense\r\n\r\n").await,
+                3 => conn.send("HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n").await,
+                _ => conn.ok(path).await,
+            }
+        }
+    })
+    .await;
+    let bench = Arc::new(Bench::with(&[&server], |config| config.concurrency = 4));
+    let mut calls = tokio::task::JoinSet::new();
+    for index in 0..600 {
+        let bench = Arc::clone(&bench);
+        calls.spawn(async move {
+            let path = format!("/{index}");
+            let call = if index % 3 == 0 { bench.get(&path) } else { bench.call(Method::POST, &path) };
+            let patience = match index % 5 {
+                0 => Duration::from_micros(index as u64 * 20),
+                _ => PATIENCE,
+            };
+            let _ = tokio::time::timeout(patience, async {
+                if let Ok(answer) = bench.upstream.send(call).await {
+                    let status = answer.parts.status.as_u16();
+                    let text = answer.body.collect().await.map(|body| body.to_bytes());
+                    if let Ok(text) = text {
+                        assert!(status == 500 || text == path, "{status} {text:?} for {path}");
+                    }
+                }
+            })
+            .await;
+        });
+    }
+    while let Some(result) = within(calls.join_next()).await {
+        result.unwrap();
+    }
+    bench.upstream.close_idle();
+    eventually(|| bench.upstream.endpoints()[0].open_connections == 0).await;
+    eventually(|| bench.total() == server.seen.requests() as u64).await;
+    assert_eq!((bench.upstream.endpoints()[0].in_flight, bench.upstream.waiting()), (0, 0));
+}

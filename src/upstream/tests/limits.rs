@@ -43,7 +43,7 @@ impl GateBench {
             let call = Charged { kind: CallKind::Read, principal, captures: &[] };
             let id = "http://pve1".parse::<Endpoint>().unwrap().id();
             let mut visit = gate.visit(bounds);
-            gate.admit(&mut visit, &call, Charge::All, id, &permits).await?;
+            drop(gate.admit(&mut visit, &call, Charge::All, id, &permits).await?);
             Ok(started.elapsed().as_millis() as u64)
         }
     }

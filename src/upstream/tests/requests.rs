@@ -17,9 +17,18 @@ async fn a_request_leaves_as_it_was_meant() {
     let server = Server::echo().await;
     let bench = Bench::new(&[&server]);
     let mut call = bench.get("/api2/json//a%2Fb?x=%7E&y");
-    for (name, value) in
-        [("accept", "a"), ("x-b", "1"), ("cookie", "c"), ("x-b", "2"), ("transfer-encoding", "chunked")]
-    {
+    let given = [
+        ("accept", "a"),
+        ("x-b", "1"),
+        ("cookie", "c"),
+        ("x-b", "2"),
+        ("transfer-encoding", "chunked"),
+        ("expect", "100-continue"),
+        ("upgrade", "h2c"),
+        ("content-length", "7"),
+        ("host", "elsewhere"),
+    ];
+    for (name, value) in given {
         call.headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
     bench.text(call).await;
@@ -86,6 +95,35 @@ async fn a_content_that_fails_fails_the_call() {
 }
 
 #[tokio::test]
+async fn a_client_that_stops_sending_is_not_a_silent_api() {
+    let server = Server::start(|mut conn| async move {
+        conn.head().await;
+        conn.closed().await;
+    })
+    .await;
+    let bench = Bench::with(&[&server], |config| config.first_byte_timeout = Duration::from_millis(40));
+    let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>());
+    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: 5 };
+    let error = bench.send(Outgoing { body, ..bench.call(Method::POST, "/") }).await.unwrap_err();
+    assert!(matches!(error, SendError::RequestBody), "{error:?}");
+    assert!(bench.upstream.failing_since().is_none());
+}
+
+#[tokio::test]
+async fn an_early_answer_comes_before_the_content_has_ended() {
+    let server = Server::start(|mut conn| async move {
+        conn.head().await;
+        conn.send("HTTP/1.1 413 Too large\r\nContent-Length: 0\r\n\r\n").await;
+        conn.closed().await;
+    })
+    .await;
+    let bench = Bench::new(&[&server]);
+    let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>());
+    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: 5 };
+    assert_eq!(bench.text(Outgoing { body, ..bench.call(Method::POST, "/") }).await.0, 413);
+}
+
+#[tokio::test]
 async fn a_streamed_content_is_kept_when_the_connection_turns_out_closed() {
     let server = Server::echo().await;
     let nobody = server::nobody().await;
@@ -104,7 +142,9 @@ async fn an_oversized_head_is_not_sent() {
     });
     let with_lines = |count: usize| {
         let mut call = bench.get("/");
-        (1..count).for_each(|_| drop(call.headers.append("a", HeaderValue::from_static("b"))));
+        for _ in 1..count {
+            call.headers.append("a", HeaderValue::from_static("b"));
+        }
         call
     };
     assert_eq!(bench.text(with_lines(60)).await.0, 200);

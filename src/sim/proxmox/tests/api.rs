@@ -71,7 +71,9 @@ async fn a_clone_is_listed_locked_and_nameless_before_it_is_done_and_reported() 
         (&item["name"], &item["status"], &item["lock"]),
         (&"fresh".into(), &"stopped".into(), &Value::Null)
     );
-    let disk = text(get(&sim, "/nodes/pve2/qemu/105/config").await.data()["scsi0"].clone());
+    let config = get(&sim, "/nodes/pve2/qemu/105/config").await.data();
+    assert_eq!(config["net0"], "virtio=BC:24:11:00:00:69,bridge=vmbr0,firewall=1");
+    let disk = text(config["scsi0"].clone());
     assert!(disk.starts_with("ceph-vm:vm-105-disk-0,"), "{disk}");
     sim.stop().await;
 }
