@@ -34,8 +34,7 @@ pub(super) fn config(source: &str, text: &str, directory: &Path) -> (Option<Sett
     let settings = raw.map(|raw| resolver.config(&raw));
     let mut diagnostics = resolver.diagnostics;
     // Stable, so that what is wrong with a rule file stays in its order.
-    diagnostics
-        .sort_by(|a, b| (a.source != source, a.line, a.column).cmp(&(b.source != source, b.line, b.column)));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.source != source, diagnostic.line, diagnostic.column));
     (settings.filter(|_| !diagnostics.iter().any(Diagnostic::is_error)), diagnostics)
 }
 
