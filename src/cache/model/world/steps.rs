@@ -16,7 +16,7 @@ impl World<'_> {
         self.mutation == Some(mutation)
     }
 
-    fn from_store(&self, object: usize, unchecked: Mutation) -> Option<Arc<Entry>> {
+    fn store_has(&self, object: usize, unchecked: Mutation) -> Option<Arc<Entry>> {
         if self.mutated(unchecked) {
             return self.core.memory.get(self.core.keys[object]);
         }
@@ -25,7 +25,7 @@ impl World<'_> {
 
     pub(super) fn look(&mut self, number: usize, reader: Reader) -> Result<Machine, String> {
         let floor = self.delivered[reader.object];
-        let hit = self.from_store(reader.object, Mutation::HitUnchecked);
+        let hit = self.store_has(reader.object, Mutation::HitUnchecked);
         match hit.filter(|_| reader.join == Join::Allowed) {
             Some(entry) => self.got_body(number, reader, floor, &entry.body()),
             None => Ok(Machine::Begins(reader, floor)),
@@ -45,7 +45,7 @@ impl World<'_> {
                 || self.core.groups_of(self.plan.objects[object]),
                 || match self.mutated(Mutation::SecondLookLeftOut) {
                     true => None,
-                    false => self.from_store(object, Mutation::SecondLookUnchecked),
+                    false => self.store_has(object, Mutation::SecondLookUnchecked),
                 },
             )
         };
@@ -106,7 +106,7 @@ impl World<'_> {
 
     /// Stale on error: an entry that may be used in place of an answer that did not come.
     pub(super) fn fall_back(&mut self, number: usize, reader: Reader, floor: u64) -> Result<Machine, String> {
-        match self.from_store(reader.object, Mutation::StaleOnErrorUnchecked) {
+        match self.store_has(reader.object, Mutation::StaleOnErrorUnchecked) {
             Some(entry) => self.got_body(number, reader, floor, &entry.body()),
             None => Ok(Machine::Done),
         }
