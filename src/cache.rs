@@ -8,4 +8,6 @@ pub mod flight;
 pub mod groups;
 pub mod key;
 pub mod memory;
+#[cfg(test)]
+mod model;
 pub mod storable;

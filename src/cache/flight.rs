@@ -141,6 +141,15 @@ impl<F> Flight<F> {
         };
         wakers.into_iter().for_each(Waker::wake);
     }
+
+    fn end(&self, stage: Stage<F>, end: End) {
+        self.update(|inner| {
+            if matches!(inner.stage, Stage::Waiting) {
+                inner.stage = stage;
+            }
+            inner.end = Some(end);
+        });
+    }
 }
 
 /// A client's place in a flight.
@@ -254,17 +263,13 @@ impl<F: From<LeaderLost>> Fill<F> {
     }
 
     /// The answer is not for sharing: releases everybody together.
-    pub fn release(mut self) {
-        self.ended = true;
-        self.table.leave(self.key, &self.flight, || {});
-        self.flight.update(|inner| inner.stage = Stage::Alone);
+    pub fn release(self) {
+        self.end(|| {}, Stage::Alone, End::Broken);
     }
 
     /// There is no answer: everybody learns it at once.
-    pub fn fail(mut self, failure: F) {
-        self.ended = true;
-        self.table.leave(self.key, &self.flight, || {});
-        self.flight.update(|inner| inner.stage = Stage::Failed(failure));
+    pub fn fail(self, failure: F) {
+        self.end(|| {}, Stage::Failed(failure), End::Broken);
     }
 
     /// Hands on a piece of the body.
@@ -301,9 +306,13 @@ impl<F: From<LeaderLost>> Fill<F> {
         .await;
     }
 
-    /// Gives up on the readers that hold up everybody else: their bodies end with an error.
+    /// Gives up on the readers that hold up everybody else: their bodies end with an error. Nobody
+    /// is cut who made room in the meantime.
     pub fn cut_slowest(&self) {
         self.flight.update(|inner| {
+            if inner.held <= WINDOW {
+                return;
+            }
             let first = inner.first;
             inner.readers.iter_mut().flatten().filter(|r| r.next == first).for_each(|r| r.cut = true);
             inner.forget_read();
@@ -316,18 +325,22 @@ impl<F: From<LeaderLost>> Fill<F> {
     }
 
     /// The body is whole. `store` runs if this flight is still the one of its key, before anybody can
-    /// begin another.
-    pub fn finish(mut self, store: impl FnOnce()) {
-        self.ended = true;
-        self.table.leave(self.key, &self.flight, store);
-        self.flight.update(|inner| inner.end = Some(End::Whole));
+    /// begin another. A write may have overtaken it all the same: then what it stores is not usable.
+    pub fn finish(self, store: impl FnOnce()) {
+        self.end(store, Stage::Failed(LeaderLost.into()), End::Whole);
     }
 
     /// The body broke off: whoever reads it learns that it is not whole.
-    pub fn break_off(mut self) {
+    pub fn break_off(self) {
+        self.end(|| {}, Stage::Failed(LeaderLost.into()), End::Broken);
+    }
+
+    /// Ends the flight for everybody, whether they wait for the head (`stage` tells them) or read the
+    /// body (`end` does). It has ended only at the end of this: if `store` panics, the drop ends it.
+    fn end(mut self, store: impl FnOnce(), stage: Stage<F>, end: End) {
+        self.table.leave(self.key, &self.flight, store);
+        self.flight.end(stage, end);
         self.ended = true;
-        self.table.leave(self.key, &self.flight, || {});
-        self.flight.update(|inner| inner.end = Some(End::Broken));
     }
 }
 
@@ -337,10 +350,7 @@ impl<F: From<LeaderLost>> Drop for Fill<F> {
             return;
         }
         self.table.leave(self.key, &self.flight, || {});
-        self.flight.update(|inner| match inner.stage {
-            Stage::Waiting => inner.stage = Stage::Failed(LeaderLost.into()),
-            _ => inner.end = Some(End::Broken),
-        });
+        self.flight.end(Stage::Failed(LeaderLost.into()), End::Broken);
     }
 }
 

@@ -184,3 +184,53 @@ async fn a_waiter_that_leaves_harms_nobody() {
     fill.finish(|| ());
     assert_eq!(&shared(other).await.collect().await.expect("whole").to_bytes()[..], b"x");
 }
+
+#[tokio::test]
+async fn whoever_waits_learns_of_every_end_in_whatever_order_the_fill_was_used() {
+    type End = fn(Fill<Failure>);
+    let ends: [End; 4] =
+        [|fill| fill.finish(|| ()), Fill::break_off, Fill::release, |fill| fill.fail(Failure::Upstream)];
+    for end in ends {
+        let rig = Rig::new();
+        let (fill, waiter) = rig.lead();
+        let mut landing = std::pin::pin!(waiter.landing());
+        assert!(futures_util::poll!(&mut landing).is_pending());
+        end(fill);
+        assert!(futures_util::poll!(&mut landing).is_ready(), "who waits for the head");
+    }
+    for end in ends {
+        let rig = Rig::new();
+        let (fill, waiter) = rig.lead();
+        fill.share(head(), Keeping::Kept);
+        let mut body = std::pin::pin!(shared(waiter).await.collect());
+        assert!(futures_util::poll!(&mut body).is_pending());
+        end(fill);
+        assert!(futures_util::poll!(&mut body).is_ready(), "who reads the body");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_panics_leaves_no_flight_and_nobody_hanging() {
+    let rig = Rig::new();
+    let (fill, waiter) = rig.lead();
+    fill.share(head(), Keeping::Kept);
+    let finish = std::panic::AssertUnwindSafe(|| fill.finish(|| panic!("the store fails")));
+    std::panic::catch_unwind(finish).expect_err("panics");
+    assert!(rig.flights.is_empty());
+    assert_eq!(shared(waiter).await.collect().await.expect_err("broken"), Interrupted::Upstream);
+}
+
+#[tokio::test]
+async fn nobody_is_cut_who_made_room_in_time() {
+    let rig = Rig::new();
+    let (fill, reader) = rig.lead();
+    fill.share(head(), Keeping::Kept);
+    let mut reader = shared(reader).await;
+    fill.stream_only();
+    fill.push(Bytes::from(vec![7; WINDOW + 1])).expect("one reads");
+    assert!(futures_util::poll!(std::pin::pin!(fill.room())).is_pending());
+    reader.frame().await.expect("a frame").expect("data");
+    fill.cut_slowest();
+    fill.push(Bytes::from_static(b"x")).expect("one still reads");
+    reader.frame().await.expect("a frame").expect("not cut");
+}
