@@ -19,7 +19,10 @@ const REMEMBERED: usize = 100_000;
 /// What is remembered of one credential at one upstream.
 #[derive(Debug, Default)]
 struct Known {
-    accepted_at: AtomicU64,
+    /// When the latest request left that the API accepted.
+    accepted_left: AtomicU64,
+    /// When the API refused it last. An answer to a request that left before says nothing any more.
+    refused_at: AtomicU64,
     wrote_at: AtomicU64,
 }
 
@@ -33,15 +36,15 @@ impl Default for Acceptance {
 }
 
 impl Acceptance {
-    /// The API accepted `credential` at `now`.
-    pub fn accept(&self, site: u32, credential: Partition, now: Timestamp) {
-        self.known(site, credential).accepted_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
+    /// The API accepted `credential` by its answer to a request that left at `left`.
+    pub fn accept(&self, site: u32, credential: Partition, left: Timestamp) {
+        self.known(site, credential).accepted_left.fetch_max(left.as_nanos(), Ordering::SeqCst);
     }
 
-    /// The API refused `credential`: whatever it accepted before counts no more.
-    pub fn refuse(&self, site: u32, credential: Partition) {
+    /// The API refused `credential`: whatever it accepted before `now` counts no more.
+    pub fn refuse(&self, site: u32, credential: Partition, now: Timestamp) {
         if let Some(known) = self.0.get(&(site, credential)) {
-            known.accepted_at.store(0, Ordering::SeqCst);
+            known.refused_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
         }
     }
 
@@ -54,8 +57,9 @@ impl Acceptance {
         accept_for: Duration,
     ) -> bool {
         self.0.get(&(site, credential)).is_some_and(|known| {
-            let at = known.accepted_at.load(Ordering::SeqCst);
-            at > 0 && now.since(Timestamp::from_nanos(at)) < accept_for
+            let left = known.accepted_left.load(Ordering::SeqCst);
+            left > known.refused_at.load(Ordering::SeqCst)
+                && now.since(Timestamp::from_nanos(left)) < accept_for
         })
     }
 
@@ -100,9 +104,16 @@ mod tests {
         assert!(!acceptance.is_accepted(1, one, clock.now(), minute));
         clock.advance(minute);
         assert!(!acceptance.is_accepted(0, one, clock.now(), minute));
-        acceptance.accept(0, one, clock.now());
-        acceptance.refuse(0, one);
+        let left_before = clock.now();
+        acceptance.accept(0, one, left_before);
+        clock.advance(Duration::from_secs(1));
+        acceptance.refuse(0, one, clock.now());
         assert!(!acceptance.is_accepted(0, one, clock.now(), minute));
+        acceptance.accept(0, one, left_before);
+        assert!(!acceptance.is_accepted(0, one, clock.now(), minute), "a late answer from before");
+        clock.advance(Duration::from_secs(1));
+        acceptance.accept(0, one, clock.now());
+        assert!(acceptance.is_accepted(0, one, clock.now(), minute));
     }
 
     #[test]

@@ -91,6 +91,7 @@ pub struct Entry {
     compressible: bool,
     status: StatusCode,
     soft_expired: AtomicBool,
+    compressing: AtomicBool,
     reason: Option<Bytes>,
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
@@ -143,6 +144,7 @@ impl Entry {
             compressible,
             status: head.status,
             soft_expired: AtomicBool::new(false),
+            compressing: AtomicBool::new(false),
             reason: head.reason.clone(),
             groups: about.groups,
             rule: about.rule,
@@ -195,6 +197,11 @@ impl Entry {
     /// Whether clients that accept it get the body compressed.
     pub fn compressible(&self) -> bool {
         self.compressible
+    }
+
+    /// Whether the caller is the first to compress the body, and so the one to do it.
+    pub fn begin_compressing(&self) -> bool {
+        !self.compressing.swap(true, Ordering::Relaxed)
     }
 
     /// The target as the client that caused the fetch wrote it.

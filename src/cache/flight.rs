@@ -50,6 +50,8 @@ struct Inner<F> {
     keeping: bool,
     end: Option<End>,
     readers: Vec<Option<Reader>>,
+    /// Places among the readers that were left.
+    free: Vec<usize>,
     fill_waker: Option<Waker>,
 }
 
@@ -112,6 +114,7 @@ impl<F> Flight<F> {
             keeping: true,
             end: None,
             readers: Vec::new(),
+            free: Vec::new(),
             fill_waker: None,
         };
         Self { sequence, groups, inner: Mutex::new(inner) }
@@ -120,8 +123,7 @@ impl<F> Flight<F> {
     /// Takes a place among the readers, if one is free.
     fn subscribe(self: &Arc<Self>) -> Option<Waiter<F>> {
         let mut inner = self.inner.lock();
-        let place = match inner.readers.iter().position(Option::is_none).filter(|_| inner.readers.len() >= 64)
-        {
+        let place = match inner.free.pop() {
             Some(place) => place,
             None if inner.readers.len() < MAX_WAITERS => {
                 inner.readers.push(None);
@@ -197,6 +199,7 @@ impl<F> Drop for Waiter<F> {
         let waker = {
             let mut inner = self.flight.inner.lock();
             inner.readers[self.place] = None;
+            inner.free.push(self.place);
             inner.forget_read();
             inner.fill_waker.take()
         };

@@ -9,6 +9,7 @@
 //! that share a slot invalidate each other, which costs a hit and never truth; nothing is ever
 //! evicted; a group of any size is invalidated by one store.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::key::Secret;
@@ -45,10 +46,7 @@ pub enum Settling {
     /// Nothing recent was written.
     Settled,
     /// A write was answered lately, so another node may lag; reads go to the endpoint that took it.
-    Lately {
-        /// The endpoint that took the write, where one is known.
-        endpoint: Option<u64>,
-    },
+    Lately,
     /// A task of a write may still be running.
     Open,
 }
@@ -98,6 +96,7 @@ impl Groups {
     /// The groups that a resource path belongs to by itself: its own path, and the subtrees of it
     /// and each of its ancestors up to everything.
     pub fn of_path(&self, site: u32, resource: &str, ids: &mut Vec<GroupId>) {
+        let resource = &*one_spelling(resource);
         ids.push(self.id(site, GroupName::Path(resource)));
         ids.push(self.id(site, GroupName::Subtree("")));
         for (end, _) in resource.match_indices('/').filter(|(at, _)| *at > 0) {
@@ -111,6 +110,7 @@ impl Groups {
     /// What a write without a rule changes: its own path, everything below it, and the collections
     /// above it.
     pub fn around_path(&self, site: u32, resource: &str, ids: &mut Vec<GroupId>) {
+        let resource = &*one_spelling(resource);
         ids.push(self.id(site, GroupName::Subtree(if resource == "/" { "" } else { resource })));
         for (end, _) in resource.match_indices('/') {
             ids.push(self.id(site, GroupName::Path(if end == 0 { "/" } else { &resource[..end] })));
@@ -167,9 +167,8 @@ impl Groups {
             if slot.open.load(Ordering::SeqCst) > 0 {
                 return Settling::Open;
             }
-            if slot.settled_at.load(Ordering::SeqCst) > now.as_nanos() && found == Settling::Settled {
-                let endpoint = slot.endpoint();
-                found = Settling::Lately { endpoint };
+            if slot.settled_at.load(Ordering::SeqCst) > now.as_nanos() {
+                found = Settling::Lately;
             }
         }
         found
@@ -197,6 +196,16 @@ impl Groups {
     fn slot(&self, id: GroupId) -> &Slot {
         &self.slots[id.0 as usize]
     }
+}
+
+/// A path without empty segments, so that a write to `/x/` reaches what was read from `/x/y`,
+/// whatever the API makes of the slash.
+fn one_spelling(resource: &str) -> Cow<'_, str> {
+    if !resource.contains("//") && (resource.len() == 1 || !resource.ends_with('/')) {
+        return Cow::Borrowed(resource);
+    }
+    let segments = resource.split('/').filter(|segment| !segment.is_empty());
+    Cow::Owned(segments.flat_map(|segment| ["/", segment]).collect())
 }
 
 #[cfg(test)]
@@ -232,6 +241,7 @@ mod tests {
         let cases = [
             ("/nodes/a/qemu/100", true),
             ("/nodes/a/qemu/100/config", true),
+            ("/nodes/a/qemu//100/", true),
             ("/nodes/a/qemu", true),
             ("/nodes", true),
             ("/", true),
@@ -272,7 +282,8 @@ mod tests {
         assert_eq!(groups.settling(&ids[1..], now), Settling::Settled);
         groups.close(&ids[..1]);
         groups.settle(&ids, until, Some(2));
-        assert_eq!(groups.settling(&ids, now), Settling::Lately { endpoint: Some(2) });
+        assert_eq!(groups.settling(&ids, now), Settling::Lately);
+        assert_eq!(groups.settled_by(&ids, now), Some(2));
         assert_eq!(groups.unsettled(now), 2);
         assert_eq!(groups.settling(&ids, until), Settling::Settled);
     }

@@ -62,7 +62,7 @@ pub fn judge_head(rule: &ReadRule, head: &Head, length: Option<u64>, largest: u6
     }
     match fresh_for(rule, &said, &head.fields) {
         Some(fresh) => {
-            let stale = !(said.must_revalidate && !rule.overrides.must_revalidate);
+            let stale = !said.must_revalidate || rule.overrides.must_revalidate;
             let or_none = |span: Duration| if stale { span } else { Duration::ZERO };
             HeadVerdict::Keep(Lifetimes {
                 fresh,

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use http::{Method, Request};
+use http::{Method, Request, Version, header};
 
 use super::{Failure, Site};
 use crate::cache::key::Partition;
@@ -28,10 +28,21 @@ pub(super) enum Caller {
 }
 
 impl Caller {
-    /// Who is charged for a call: the credential, else the client's address.
+    /// Whether the API accepted this caller lately; for callers without a credential, whether it
+    /// answers such callers.
+    pub fn is_accepted(self, site: &Site) -> bool {
+        let Caller::One(partition) = self else { return false };
+        let now = site.shared.clock.now();
+        site.shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for)
+    }
+
+    /// Who is charged for a call: the credential once it is accepted, else the client's address, so
+    /// that nobody is charged for what somebody else claims to be.
     pub fn principal(self, site: &Site, client: SocketAddr) -> u128 {
         match self {
-            Caller::One(partition) if partition != Partition::ANONYMOUS => partition.as_u128(),
+            Caller::One(partition) if partition != Partition::ANONYMOUS && self.is_accepted(site) => {
+                partition.as_u128()
+            }
             _ => site.shared.secret.partition(&[client.ip().to_string().as_bytes()]).as_u128(),
         }
     }
@@ -47,6 +58,10 @@ pub(super) fn admit<'r, B>(site: &Site, request: &'r Request<B>) -> Result<Admit
     };
     if *request.method() == Method::CONNECT {
         return Err(Failure::Method);
+    }
+    // RFC 9112 §3.2; HTTP/2 has :authority in its place.
+    if request.version() == Version::HTTP_11 && request.headers().get_all(header::HOST).iter().count() != 1 {
+        return Err(Failure::BadRequest("forebay: the request needs exactly one Host field"));
     }
     let raw = target.path();
     if !raw.starts_with('/') {

@@ -23,7 +23,9 @@ use crate::cache::groups::Settling;
 use crate::cache::key::Key;
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
-use crate::upstream::{Answer, AnswerBody, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody};
+use crate::upstream::{
+    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
+};
 
 /// How long a reader may hold up the others of an answer too large to keep.
 const SLOWEST_WAITS: Duration = Duration::from_secs(30);
@@ -51,21 +53,22 @@ pub(super) struct Direct {
 pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<oneshot::Sender<Direct>>) {
     let site = errand.site.clone();
     let shared = &site.shared;
-    let settling = shared.groups.settling(fill.groups(), shared.clock.now());
-    let answer = match site.upstream.send(errand.outgoing(&fill)).await {
+    let left = shared.clock.now();
+    let settling = shared.groups.settling(fill.groups(), left);
+    let caller = Caller::One(errand.read.partition);
+    let answer = match forward::send(&site, caller, errand.outgoing(&fill)).await {
         Ok(answer) => answer,
         Err(error) => return fill.fail(Failure::from(&error)),
     };
     let at = shared.clock.now();
     let rule = errand.read.rule(&site);
     let path = &*errand.read.path;
-    let caller = Caller::One(errand.read.partition);
     let Answer { parts, body, endpoint, .. } = answer;
     let length = body.size_hint().exact();
     let mut head = forward::head_of(parts);
     let told_later = site.dialect().outcome_in_body(path) && head.status.is_success();
     if !told_later {
-        forward::learn(&site, caller, Accepts::by(Some(rule)), head.status, at);
+        forward::learn(&site, caller, Accepts::by(Some(rule)), head.status, left);
     }
     if site.dialect().ends_entry(head.status) {
         shared.memory.remove(errand.key);
@@ -75,6 +78,8 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         HeadVerdict::Keep(_) if errand.endpoint.is_some_and(|e| e != endpoint.as_u64()) => {
             HeadVerdict::ShareOnly
         }
+        // Its end cannot be told from a cut, so it is never known to be whole.
+        HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
         verdict => verdict,
     };
     if verdict == HeadVerdict::Alone {
@@ -116,7 +121,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         let told = told_later.then(|| site.dialect().status_in_body(&joined(&chunks))).flatten();
         if told_later {
             let status = told.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-            forward::learn(&site, caller, Accepts::by(Some(rule)), status, at);
+            forward::learn(&site, caller, Accepts::by(Some(rule)), status, left);
             if !status.is_success() {
                 return None;
             }

@@ -25,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::rules::ReadRule;
 use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::semantics::fields;
-use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
+use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError};
 
 /// How much of a body is held at most: to measure what came without a length, to read the fields of
 /// a write, and to read what an answer says of a task. Proxmox itself takes 512 KiB.
@@ -123,19 +123,32 @@ impl Accepts {
     }
 }
 
-/// What the status of an answer tells of the credential it was given to.
-pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode, at: Timestamp) {
+/// What the status of an answer tells of the credential of its request, which left at `left`.
+pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode, left: Timestamp) {
     let Caller::One(partition) = caller else { return };
-    if partition == Partition::ANONYMOUS {
-        return;
-    }
     let shared = &site.shared;
-    if status == StatusCode::UNAUTHORIZED {
-        shared.acceptance.refuse(site.id, partition);
+    if status == StatusCode::UNAUTHORIZED && partition != Partition::ANONYMOUS {
+        shared.acceptance.refuse(site.id, partition, shared.clock.now());
         shared.groups.invalidate(&[shared.groups.id(site.id, GroupName::Partition(partition))]);
         shared.count_invalidation(InvalidationCause::Credential);
     } else if status.is_success() && accepts == Accepts::Caller {
-        shared.acceptance.accept(site.id, partition, at);
+        shared.acceptance.accept(site.id, partition, left);
+    }
+}
+
+/// Sends a call. Callers that the API has not accepted lately share a quarter of what may be in
+/// flight, so that made-up credentials cannot keep out those that count.
+pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Answer, SendError> {
+    if caller.is_accepted(site) {
+        return site.upstream.send(outgoing).await;
+    }
+    let patience = site.upstream.config().queue_wait;
+    match tokio::time::timeout(patience, site.strangers.acquire()).await {
+        Ok(place) => {
+            let _place = place.expect("the semaphore is never closed");
+            site.upstream.send(outgoing).await
+        }
+        Err(_) => Err(SendError::QueueTimeout { retry_after: 1 }),
     }
 }
 
@@ -211,7 +224,8 @@ pub(super) async fn pass_keyed(
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
         upgrade: false,
     };
-    let answer = match site.upstream.send(outgoing).await {
+    let left = site.shared.clock.now();
+    let answer = match send(&site, pass.caller, outgoing).await {
         Ok(answer) => answer,
         Err(error) => {
             let failure = Failure::from(&error);
@@ -219,10 +233,9 @@ pub(super) async fn pass_keyed(
             return asked.conclude(Outcome::Other(failure.detail()), response);
         }
     };
-    let at = site.shared.clock.now();
     let head = head_of(answer.parts);
     let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
-    learn(&site, pass.caller, Accepts::by(rule), head.status, at);
+    learn(&site, pass.caller, Accepts::by(rule), head.status, left);
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)

@@ -131,7 +131,7 @@ mod tests {
         assert!(!operations.ended(1, &id), "another upstream's task");
         assert!(operations.ended(0, &id));
         assert!(!groups.is_current(fetched, &ids));
-        assert_eq!(groups.settling(&ids, clock.now()), Settling::Lately { endpoint: Some(1) });
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Lately);
         clock.advance(Duration::from_secs(15));
         assert_eq!(groups.settling(&ids, clock.now()), Settling::Settled);
         assert!(!operations.ended(0, &id));

@@ -105,7 +105,9 @@ impl Reading {
         }
         let groups: Arc<[GroupId]> = entry.groups().into();
         let shared = &self.site.shared;
-        if let Some(fill) = shared.flights.begin_refresh(self.absent.key, &shared.groups, &groups) {
+        let key = self.absent.key;
+        let wanted = || shared.memory.get(key).is_some_and(|now| now.sequence() == entry.sequence());
+        if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, &groups, wanted) {
             tokio::spawn(fill::run(self.errand(Cause::Refresh), fill, None));
         }
         Some(self.stale(entry, |ttl| CacheStatus::Hit { ttl, detail: Some(Detail::StaleWhileRevalidate) }))

@@ -151,13 +151,17 @@ pub(super) fn stored(
 }
 
 /// The gzip form of an entry: made once, kept beside it, and only used while it is of the same fetch.
-/// `None` while a large one is still being made.
+/// `None` while somebody else makes it.
 fn compressed(site: &Site, key: Key, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
     let shared = &site.shared;
     if let Some(kept) = shared.memory.get(key.gzip())
         && kept.sequence() == entry.sequence()
     {
         return Some(kept);
+    }
+    // Others take the body as it is meanwhile; so do all if the store has no room for both forms.
+    if !entry.begin_compressing() {
+        return None;
     }
     if entry.body_length() > COMPRESS_AT_ONCE {
         let (shared, entry) = (shared.clone(), entry.clone());

@@ -8,6 +8,7 @@ use http::HeaderName;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use super::Failure;
 use super::operations::Operations;
@@ -208,6 +209,8 @@ pub struct Site {
     pub(super) seconds: Histogram,
     pub(super) collapsed: Counter,
     pub(super) tunnels: Gauge,
+    /// Places in flight for callers that the API has not accepted lately.
+    pub(super) strangers: Semaphore,
 }
 
 /// What serving one read rule needs beside the rule.
@@ -244,7 +247,22 @@ impl Site {
         let collapsed = shared.registry.counter("forebay_collapsed_total", &[("upstream", &config.name)]);
         let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
         let unmatched = metrics("none");
-        Self { shared, id, config, rules, upstream, reads, writes, unmatched, seconds, collapsed, tunnels }
+        let at_once = upstream.config().concurrency * upstream.config().endpoints.len();
+        let strangers = Semaphore::new((at_once / 4).max(1));
+        Self {
+            shared,
+            id,
+            config,
+            rules,
+            upstream,
+            reads,
+            writes,
+            unmatched,
+            seconds,
+            collapsed,
+            tunnels,
+            strangers,
+        }
     }
 
     /// The dialect of the API.

@@ -51,7 +51,8 @@ pub(super) async fn tunnel(
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Tunnel),
         upgrade: true,
     };
-    let answer = match site.upstream.send(outgoing).await {
+    let left = site.shared.clock.now();
+    let answer = match forward::send(&site, pass.caller, outgoing).await {
         Ok(answer) => answer,
         Err(error) => {
             let failure = Failure::from(&error);
@@ -59,12 +60,11 @@ pub(super) async fn tunnel(
             return asked.conclude(Outcome::Other(failure.detail()), response);
         }
     };
-    let at = site.shared.clock.now();
     let switches = answer.parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.parts.headers.get(header::UPGRADE).cloned();
     let mut head = forward::head_of(answer.parts);
     if !switches {
-        forward::learn(&site, pass.caller, Accepts::Nobody, head.status, at);
+        forward::learn(&site, pass.caller, Accepts::Nobody, head.status, left);
     }
     let status = CacheStatus::Forwarded {
         forward: pass.forward,

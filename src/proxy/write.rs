@@ -77,14 +77,6 @@ impl Sending {
     async fn run(self, request: Request<Incoming>) -> Result<(Head, Body), Failure> {
         let site = &self.site;
         let rule = self.write.rule(site);
-        // A call that changes nothing (a login, a console) makes nobody an actor.
-        let changes = rule.is_none_or(|rule| !rule.invalidates.is_empty());
-        if let Caller::One(partition) = self.write.caller
-            && partition != Partition::ANONYMOUS
-            && changes
-        {
-            site.shared.acceptance.wrote(site.id, partition, site.shared.clock.now());
-        }
         let (parts, body) = request.into_parts();
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
         let body = forward::content(body, needs_fields).await?;
@@ -106,8 +98,9 @@ impl Sending {
             upgrade: false,
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
-        let mut reach = Reach { sending: &self, groups, judged: false };
-        let answer = match site.upstream.send(outgoing).await {
+        let left = site.shared.clock.now();
+        let mut reach = Reach { sending: &self, groups, left, judged: false };
+        let answer = match forward::send(site, self.write.caller, outgoing).await {
             Ok(answer) => answer,
             Err(error) => {
                 match error.outcome() {
@@ -155,6 +148,7 @@ impl Sending {
 struct Reach<'s> {
     sending: &'s Sending,
     groups: Arc<[GroupId]>,
+    left: Timestamp,
     judged: bool,
 }
 
@@ -169,7 +163,7 @@ impl Reach<'_> {
             if shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for));
         let rule = self.sending.write.rule(site);
         // A write accepts nobody: a login succeeds whatever other credential stands beside it.
-        forward::learn(site, caller, Accepts::Nobody, status, now);
+        forward::learn(site, caller, Accepts::Nobody, status, self.left);
         match status.as_u16() {
             401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
             400 | 422 if !was_accepted => self.judged = true,
@@ -213,6 +207,12 @@ impl Reach<'_> {
             return;
         }
         site.shared.groups.invalidate(&self.groups);
+        // Whoever changed something, or may have, is an actor; a login or a console changes nothing.
+        if let Caller::One(partition) = self.sending.write.caller
+            && partition != Partition::ANONYMOUS
+        {
+            site.shared.acceptance.wrote(site.id, partition, site.shared.clock.now());
+        }
         site.shared.count_invalidation(match self.sending.write.rule {
             Some(_) => InvalidationCause::Write,
             None => InvalidationCause::UnknownWrite,

@@ -34,9 +34,11 @@ pub enum Begin<F: From<LeaderLost>> {
     Full,
 }
 
+type Shard<F> = Mutex<HashMap<Key, Arc<Flight<F>>>>;
+
 /// The flights of all keys.
 pub struct Flights<F> {
-    shards: Box<[Mutex<HashMap<Key, Arc<Flight<F>>>>]>,
+    shards: Box<[Shard<F>]>,
 }
 
 impl<F> Default for Flights<F> {
@@ -74,15 +76,20 @@ impl<F: From<LeaderLost>> Flights<F> {
         Begin::Leads(Fill::new(flight, self.clone(), key), waiter)
     }
 
-    /// Begins a flight that nobody waits for yet, unless a usable one is under way: a refresh.
+    /// Begins a flight that nobody waits for yet, unless a usable one is under way: a refresh. `wanted`
+    /// looks once more, under the lock that an ending flight stores under, whether what is to be
+    /// refreshed is still there.
     pub fn begin_refresh(
         self: &Arc<Self>,
         key: Key,
         clock: &Groups,
         groups: &Arc<[GroupId]>,
+        wanted: impl FnOnce() -> bool,
     ) -> Option<Fill<F>> {
         let mut shard = self.shard(key).lock();
-        if shard.get(&key).is_some_and(|flight| clock.is_current(flight.sequence, &flight.groups)) {
+        if shard.get(&key).is_some_and(|flight| clock.is_current(flight.sequence, &flight.groups))
+            || !wanted()
+        {
             return None;
         }
         let flight = Arc::new(Flight::new(clock.next(), groups.clone()));
@@ -110,7 +117,7 @@ impl<F: From<LeaderLost>> Flights<F> {
         self.len() == 0
     }
 
-    fn shard(&self, key: Key) -> &Mutex<HashMap<Key, Arc<Flight<F>>>> {
+    fn shard(&self, key: Key) -> &Shard<F> {
         &self.shards[key.spread() % SHARDS]
     }
 }

@@ -150,7 +150,8 @@ impl World<'_> {
 
     pub(super) fn refresh(&mut self, number: usize, Reader { object, fate, .. }: Reader) -> Machine {
         let groups = self.core.groups_of(self.plan.objects[object]);
-        let begun = self.core.flights.begin_refresh(self.core.keys[object], &self.core.groups, &groups);
+        let begun =
+            self.core.flights.begin_refresh(self.core.keys[object], &self.core.groups, &groups, || true);
         if let Some(fill) = begun {
             self.leave(number, Fetch { object, fate, fill });
         }
