@@ -152,3 +152,6 @@ fn holds(condition: &Condition, body: &Value) -> bool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,11 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 /// Fields that describe the connection or the message framing, not the content.
-const CONNECTION_SPECIFIC: [HeaderName; 8] = [
+const CONNECTION_SPECIFIC: [HeaderName; 7] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
     header::TE,
-    header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::PROXY_AUTHENTICATE,
@@ -42,12 +41,13 @@ pub fn remove_connection_specific(headers: &mut HeaderMap) {
 
 /// Whether a field may be kept with a stored answer: connection-specific fields and the length are
 /// not (the length follows from the body), nor are `Set-Cookie` and `Age`, which speak of one
-/// moment.
+/// moment, nor `Trailer`, because trailers are not kept.
 pub fn is_storable(name: &HeaderName) -> bool {
     !CONNECTION_SPECIFIC.contains(name)
         && *name != header::CONTENT_LENGTH
         && *name != header::SET_COOKIE
         && *name != header::AGE
+        && *name != header::TRAILER
 }
 
 /// Whether the request asks to switch protocols (RFC 9110 §7.8).
