@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 
 use crate::admin::Admin;
 use crate::clock::Clock;
-use crate::config::{Settings, UpstreamSettings};
-use crate::proxy::{Body, Proxy, Shared, Site, SiteConfig};
+use crate::config::Settings;
+use crate::proxy::{Body, Proxy, Shared, Site};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
 use crate::upstream::{Upstream, UpstreamError};
@@ -170,7 +170,7 @@ fn build_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Re
             let client =
                 client.map_err(|source| AppError::Upstream { name: upstream.name.clone(), source })?;
             let rules = upstream.rules.clone().expect("rules were named or chosen by probing");
-            Ok(Site::new(shared.clone(), id, site_config(upstream), rules, client))
+            Ok(Site::new(shared.clone(), id, upstream.site.clone(), rules, client))
         })
         .collect()
 }
@@ -183,19 +183,6 @@ fn install(sites: &Sites, built: Vec<Site>) {
             Some((_, proxy)) => proxy.reload(site),
             None => drop(sites.insert(name, (id, Proxy::new(site)))),
         }
-    }
-}
-
-fn site_config(upstream: &UpstreamSettings) -> SiteConfig {
-    SiteConfig {
-        name: upstream.name.clone(),
-        dialect: upstream.dialect,
-        credentials: upstream.credentials.clone(),
-        accept_for: upstream.accept_for,
-        actor_window: upstream.actor_window,
-        operation_cap: upstream.operation_cap,
-        unknown_hold: upstream.unknown_hold,
-        limit_captures: upstream.limit_captures.clone(),
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-use http::HeaderName;
 
 pub use super::raw::{LogFormat, LogLevel};
 use crate::dialect::Dialect;
+use crate::proxy::SiteConfig;
 use crate::rules::{RuleSet, builtin};
 use crate::server::{ListenerConfig, Protocols, TlsIn};
 use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
@@ -84,20 +82,8 @@ pub struct UpstreamSettings {
     pub upstream: UpstreamConfig,
     /// The rules, all packs joined; `None`: the API is asked which (then call [`Settings::choose`]).
     pub rules: Option<RuleSet>,
-    /// What is special to the API.
-    pub dialect: Dialect,
-    /// More request fields that are a credential.
-    pub credentials: Vec<HeaderName>,
-    /// How long the API's acceptance of a credential counts.
-    pub accept_for: Duration,
-    /// How long a principal that wrote counts as an actor.
-    pub actor_window: Duration,
-    /// When an operation whose end is never learnt settles.
-    pub operation_cap: Duration,
-    /// How long a write whose outcome is unknown holds its groups.
-    pub unknown_hold: Duration,
-    /// The captures that a limit counts by.
-    pub limit_captures: Vec<String>,
+    /// What the proxy itself reads.
+    pub site: SiteConfig,
 }
 
 impl UpstreamSettings {
@@ -107,13 +93,7 @@ impl UpstreamSettings {
             name: name.to_owned(),
             upstream,
             rules: None,
-            dialect: Dialect::Plain,
-            credentials: Vec::new(),
-            accept_for: Duration::from_secs(60),
-            actor_window: Duration::from_secs(3600),
-            operation_cap: Duration::from_secs(30 * 60),
-            unknown_hold: Duration::from_secs(60),
-            limit_captures: Vec::new(),
+            site: SiteConfig { name: name.to_owned(), ..SiteConfig::default() },
         }
     }
 }
@@ -133,7 +113,7 @@ impl Settings {
             config.max_header_bytes = bears.header_bytes;
             config.contradictory_close =
                 if bears.stray_close { ContradictoryClose::KeepOpen } else { ContradictoryClose::Obey };
-            upstream.dialect = dialect;
+            upstream.site.dialect = dialect;
             upstream.rules = Some(rules.clone());
         }
         let unnamed =

@@ -43,10 +43,13 @@ fn only_endpoints_are_required() {
     assert_eq!((settings.admin.address.port(), settings.admin.named), (9006, false));
     assert_eq!((settings.log, settings.threads), (LogSettings::default(), None));
     let lab = settings.upstream("lab").unwrap();
-    assert_eq!((lab.dialect, lab.upstream.alpn), (Dialect::Proxmox, Alpn::Http1Only));
+    assert_eq!((lab.site.dialect, lab.upstream.alpn), (Dialect::Proxmox, Alpn::Http1Only));
     assert_eq!(lab.upstream.contradictory_close, ContradictoryClose::KeepOpen);
     assert_eq!(lab.upstream.requests_per_connection, Some(90));
-    assert_eq!((lab.accept_for, lab.operation_cap), (Duration::from_secs(60), Duration::from_secs(1800)));
+    assert_eq!(
+        (lab.site.accept_for, lab.site.operation_cap),
+        (Duration::from_secs(60), Duration::from_secs(1800))
+    );
     assert!(lab.rules.as_ref().is_some_and(|rules| !rules.reads.is_empty()));
 }
 
@@ -98,8 +101,8 @@ upstreams:
     assert_eq!((settings.cache.memory, settings.cache.max_object), (64 << 20, 1 << 20));
 
     let one = settings.upstream("one").unwrap();
-    assert_eq!((one.credentials.len(), &one.limit_captures[..]), (1, &["id".to_owned()][..]));
-    let seconds = [one.accept_for, one.actor_window, one.operation_cap, one.unknown_hold];
+    assert_eq!((one.site.credentials.len(), &one.site.limit_captures[..]), (1, &["id".to_owned()][..]));
+    let seconds = [one.site.accept_for, one.site.actor_window, one.site.operation_cap, one.site.unknown_hold];
     assert_eq!(seconds.map(|time| time.as_secs()), [1, 2, 3, 4]);
     let config = &one.upstream;
     assert_eq!((config.endpoints.len(), config.concurrency, config.queue_length), (2, 5, 6));
@@ -277,12 +280,12 @@ fn a_start_without_a_file_has_the_defaults() {
         (settings.listeners[0].config.address, &settings.listeners[0].config.tls),
         (listen.unwrap(), &None)
     );
-    assert_eq!(settings.upstreams[0].dialect, Dialect::Proxmox);
+    assert_eq!(settings.upstreams[0].site.dialect, Dialect::Proxmox);
     let mut probed = Settings::for_upstream("https://h", None, None, None, Some(&"ab".repeat(32))).unwrap();
     assert!(probed.upstreams[0].rules.is_none() && probed.listeners[0].config.tls.is_some());
     assert_eq!(probed.upstreams[0].upstream.tls.trust, Trust::Pins(vec![[0xab; 32]]));
     probed.choose("upstream", rules("proxmox").unwrap());
-    assert_eq!(probed.upstreams[0].dialect, Dialect::Proxmox);
+    assert_eq!(probed.upstreams[0].site.dialect, Dialect::Proxmox);
     let absent = Path::new("/nonexistent");
     let wrong = Settings::for_upstream("h", None, Some("/nonexistent"), Some(absent), None).unwrap_err();
     let wrong: Vec<&str> = wrong.iter().map(|diagnostic| diagnostic.source.as_str()).collect();

@@ -75,8 +75,8 @@ impl Resolver<'_> {
         for limit in &settings.upstream.limits {
             for key in &limit.per {
                 match key {
-                    LimitKey::Capture(capture) if !settings.limit_captures.contains(capture) => {
-                        settings.limit_captures.push(capture.clone());
+                    LimitKey::Capture(capture) if !settings.site.limit_captures.contains(capture) => {
+                        settings.site.limit_captures.push(capture.clone());
                     }
                     _ => {}
                 }
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         }
         for (index, field) in raw.credentials.iter().enumerate() {
             match HeaderName::from_bytes(field.as_bytes()) {
-                Ok(field) => settings.credentials.push(field),
+                Ok(field) => settings.site.credentials.push(field),
                 Err(_) => {
                     let message = format!("`{field}` is not the name of a header field");
                     self.error(&[&under("credentials")[..], &at![index]].concat(), message);
@@ -92,10 +92,10 @@ impl Resolver<'_> {
             }
         }
         let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
-        settings.accept_for = or(raw.accept_for, settings.accept_for);
-        settings.actor_window = or(raw.actor_window, settings.actor_window);
-        settings.operation_cap = or(raw.operation_cap, settings.operation_cap);
-        settings.unknown_hold = or(raw.unknown_hold, settings.unknown_hold);
+        settings.site.accept_for = or(raw.accept_for, settings.site.accept_for);
+        settings.site.actor_window = or(raw.actor_window, settings.site.actor_window);
+        settings.site.operation_cap = or(raw.operation_cap, settings.site.operation_cap);
+        settings.site.unknown_hold = or(raw.unknown_hold, settings.site.unknown_hold);
         (settings, rules)
     }
 
