@@ -23,6 +23,7 @@ use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
 use crate::rules::ReadRule;
+use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::semantics::fields;
 use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError};
@@ -203,6 +204,11 @@ pub(super) async fn pass_keyed(
 ) -> Response<Body> {
     let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let outcome = Outcome::Other(pass.detail);
+    if RequestDirectives::of(request.headers()).only_if_cached {
+        let failure = Failure::OnlyIfCached;
+        let response = respond::failed(&site, &pass.path, failure);
+        return asked.conclude(Outcome::Other(failure.detail()), response);
+    }
     let (parts, body) = request.into_parts();
     let body = match content(body, false).await {
         Ok(body) => body,
