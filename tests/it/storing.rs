@@ -6,6 +6,7 @@ use crate::support::{Reply, Rig};
 async fn is_kept(path: &str, reply: Reply) -> bool {
     let rig = Rig::start().await;
     let call = format!("GET {path}");
+    rig.warm("/api2/json/item/accepted").await;
     rig.origin().on(&call, reply);
     let first = rig.get(path).send().await;
     assert!(first.whole, "{path}: {}", first.head);
@@ -91,6 +92,7 @@ async fn stored_fields_and_reasons_are_those_of_the_upstream() {
         .field("Server", "pve-api-daemon/3.0")
         .field("Connection", "X-Hop")
         .field("X-Hop", "hop");
+    rig.warm("/api2/json/item/accepted").await;
     rig.origin().on("GET /api2/json/odd/1", reply);
     let first = rig.get("/api2/json/odd/1").send().await;
     let hit = rig.get("/api2/json/odd/1").send().await;
@@ -104,6 +106,24 @@ async fn stored_fields_and_reasons_are_those_of_the_upstream() {
         assert_eq!(got.field("x-hop"), None);
     }
     rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_failure_in_an_extjs_body_ends_the_entry() {
+    let path = "/api2/extjs/sie/1";
+    for (status, ends) in [(500, true), (404, true), (403, true), (401, true), (400, false)] {
+        let rig = Rig::start().await;
+        let call = format!("GET {path}");
+        let failed = format!(r#"{{"success":0,"status":{status},"message":"no"}}"#);
+        let fine = Reply::body(r#"{"success":1,"data":1}"#);
+        rig.origin().on_each(&call, [fine, Reply::body(failed), Reply::status(503, "Later")]);
+        rig.warm(path).await;
+        rig.seconds(10).await;
+        assert!(rig.get(path).send().await.text().contains("no"));
+        let got = rig.get(path).send().await;
+        assert_eq!(got.status == 503, ends, "{status}: {}", got.cache());
+        rig.finish().await;
+    }
 }
 
 #[tokio::test]
