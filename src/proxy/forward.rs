@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -241,7 +241,13 @@ pub(super) async fn pass_keyed(
     };
     let head = head_of(answer.parts);
     let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
-    learn(&site, pass.caller, Accepts::by(rule), head.status, left);
+    // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
+    // forwarded is not read.
+    let accepts = match parts.method {
+        Method::GET | Method::HEAD if !site.dialect().outcome_in_body(&pass.path) => Accepts::by(rule),
+        _ => Accepts::Nobody,
+    };
+    learn(&site, pass.caller, accepts, head.status, left);
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)
