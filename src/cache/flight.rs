@@ -135,6 +135,10 @@ impl<F> Flight<F> {
         Some(Waiter { flight: self.clone(), place })
     }
 
+    fn readers(&self) -> usize {
+        self.inner.lock().readers.iter().flatten().count()
+    }
+
     fn update(&self, change: impl FnOnce(&mut Inner<F>)) {
         let wakers: Vec<Waker> = {
             let mut inner = self.inner.lock();

@@ -127,6 +127,11 @@ fn varies_unknowably(fields: &HeaderMap) -> bool {
     })
 }
 
+/// Whether only the body tells that an answer is not to be kept at all.
+pub fn needs_body(rule: &ReadRule) -> bool {
+    rule.only.iter().any(|condition| !matches!(condition, Condition::Statuses(_)))
+}
+
 /// Judges a whole body by the rule's conditions on its content.
 pub fn judge_body(rule: &ReadRule, body: &[u8]) -> BodyVerdict {
     let on_body = |c: &&Condition| !matches!(c, Condition::Statuses(_));

@@ -89,8 +89,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         }
         return fill.release();
     }
+    // Where the body decides, nothing can be promised with the head.
+    let decided = !told_later && !storable::needs_body(rule);
     let keeping = match verdict {
-        HeadVerdict::Keep(_) if settling != Settling::Open => Keeping::Kept,
+        HeadVerdict::Keep(_) if decided && settling != Settling::Open => Keeping::Kept,
         _ => Keeping::Shared,
     };
     // What tells of a task's end must be read before anybody hears of it; an error that announces no
@@ -122,6 +124,9 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         if told_later {
             let status = told.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
             forward::learn(&site, caller, Accepts::by(Some(rule)), status, left);
+            if site.dialect().ends_entry(status) {
+                shared.memory.remove(errand.key);
+            }
             if !status.is_success() {
                 return None;
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -23,6 +23,7 @@ use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
 use crate::rules::ReadRule;
+use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::semantics::fields;
 use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError};
@@ -203,6 +204,11 @@ pub(super) async fn pass_keyed(
 ) -> Response<Body> {
     let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let outcome = Outcome::Other(pass.detail);
+    if RequestDirectives::of(request.headers()).only_if_cached {
+        let failure = Failure::OnlyIfCached;
+        let response = respond::failed(&site, &pass.path, failure);
+        return asked.conclude(Outcome::Other(failure.detail()), response);
+    }
     let (parts, body) = request.into_parts();
     let body = match content(body, false).await {
         Ok(body) => body,
@@ -235,7 +241,13 @@ pub(super) async fn pass_keyed(
     };
     let head = head_of(answer.parts);
     let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
-    learn(&site, pass.caller, Accepts::by(rule), head.status, left);
+    // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
+    // forwarded is not read.
+    let accepts = match parts.method {
+        Method::GET | Method::HEAD if !site.dialect().outcome_in_body(&pass.path) => Accepts::by(rule),
+        _ => Accepts::Nobody,
+    };
+    learn(&site, pass.caller, accepts, head.status, left);
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)

@@ -77,13 +77,19 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     }
 }
 
-/// The entry of `key`, if it may be given to `partition` now: the second look under the lock of a
-/// flight, and the look of those that a flight released.
-pub(super) fn usable(site: &Site, read: &Read<'_>, key: Key, now: Timestamp) -> Option<Arc<Entry>> {
+/// The entry of `key`, if it may be given to this caller, who asks `asks`, now: the second look under
+/// the lock of a flight.
+pub(super) fn usable(
+    site: &Site,
+    read: &Read<'_>,
+    key: Key,
+    asks: &RequestDirectives,
+    now: Timestamp,
+) -> Option<Arc<Entry>> {
     let entry = site.shared.memory.get(key)?;
     let usable = site.shared.groups.is_current(entry.sequence(), entry.groups())
         && is_accepted(site, read.rule(site), read.partition, now)
-        && matches!(entry.freshness(now), Freshness::Fresh(_));
+        && matches!(entry.freshness(now), Freshness::Fresh(left) if satisfies(asks, &entry, left, now));
     usable.then_some(entry)
 }
 

@@ -179,7 +179,7 @@ impl Reading {
             &shared.groups,
             if self.absent.asks.no_cache { Join::Refused } else { Join::Allowed },
             || groups.clone(),
-            || lookup::usable(&self.site, &self.read, self.absent.key, self.started),
+            || lookup::usable(&self.site, &self.read, self.absent.key, &self.absent.asks, self.started),
         );
         let (waiter, part) = match begun {
             Begin::Stored(entry) => {

@@ -112,6 +112,12 @@ impl<F: From<LeaderLost>> Flights<F> {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
+    /// How many clients wait for them or read their bodies.
+    pub fn readers(&self) -> usize {
+        let readers = |shard: &Shard<F>| shard.lock().values().map(|flight| flight.readers()).sum::<usize>();
+        self.shards.iter().map(readers).sum()
+    }
+
     /// Whether none is.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

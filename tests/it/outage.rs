@@ -1,0 +1,152 @@
+//! The last known state in place of an outage: for whom, and when not.
+
+use std::time::Duration;
+
+use crate::support::{Gate, Reply, Rig};
+
+const PATH: &str = "/api2/json/sie/1";
+const CALL: &str = "GET /api2/json/sie/1";
+
+#[tokio::test]
+async fn statuses_of_an_outage_are_stood_in_for_and_others_are_not() {
+    let cases = [
+        (Reply::status(502, "Bad Gateway"), Some("fwd=stale; fwd-status=502; detail=stale-if-error")),
+        (Reply::status(503, "Service Unavailable"), Some("fwd=stale; fwd-status=503; detail=stale-if-error")),
+        (Reply::status(504, "Gateway Timeout"), Some("fwd=stale; fwd-status=504; detail=stale-if-error")),
+        (Reply::status(595, "No route to host"), Some("fwd=stale; fwd-status=595; detail=stale-if-error")),
+        (Reply::status(596, "Broken pipe"), Some("fwd=stale; fwd-status=596; detail=stale-if-error")),
+        (Reply::status(599, "Too many redirections"), Some("fwd=stale; fwd-status=599; detail=stale-if-error")),
+        (Reply::status(429, "Slow down"), Some("fwd=stale; fwd-status=429; detail=stale-if-error")),
+        (Reply::reset(), Some("fwd=stale; detail=stale-if-error")),
+        (Reply::garbage(), Some("fwd=stale; detail=stale-if-error")),
+        (Reply::status(400, "Parameter verification failed"), None),
+        (Reply::status(401, "No ticket"), None),
+        (Reply::status(403, "Permission check failed"), None),
+        (Reply::status(404, "Not found"), None),
+        (Reply::status(500, "VM 1 does not exist"), None),
+        (Reply::status(501, "Not implemented"), None),
+    ];
+    for (reply, stands_in) in cases {
+        let rig = Rig::start().await;
+        let old = rig.warm(PATH).await;
+        rig.origin().on(CALL, reply);
+        rig.seconds(11).await;
+        let got = rig.get(PATH).send().await;
+        match stands_in {
+            Some(cache) => {
+                assert_eq!((got.status, got.reason.as_str(), got.cache()), (200, "OK", cache));
+                assert_eq!((got.text(), got.field("age")), (old.as_str(), Some("11")));
+            }
+            None => assert!(got.status >= 400 && got.cache() == "fwd=stale", "{} {}", got.status, got.cache()),
+        }
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_on_refresh_ends_the_entry() {
+    for (status, reason) in [(401, "No ticket"), (403, "No"), (404, "Gone"), (500, "does not exist")] {
+        let rig = Rig::start().await;
+        rig.warm(PATH).await;
+        let down = Reply::status(503, "Later");
+        rig.origin().on_each(CALL, [Reply::status(status, reason), down]);
+        rig.seconds(11).await;
+        assert_eq!(rig.get(PATH).send().await.status, status);
+        assert_eq!(rig.get(PATH).send().await.status, 503, "after {status}");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_stood_in_for_until_the_time_is_over() {
+    let mut rig = Rig::start().await;
+    let old = rig.warm(PATH).await;
+    rig.origins[0].stop().await;
+    rig.seconds(11).await;
+    let got = rig.get(PATH).send().await;
+    assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", old.as_str()));
+    // Acceptances stand still meanwhile: the credential was accepted for a minute.
+    for _ in 0..5 {
+        rig.seconds(600).await;
+        let got = rig.get(PATH).send().await;
+        assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", old.as_str()));
+    }
+    let forced = rig.get(PATH).field("Cache-Control", "no-cache").send().await;
+    assert_eq!((forced.status, forced.cache()), (502, "detail=unreachable"));
+    let other = rig.get(PATH).token("two").send().await;
+    assert_eq!(other.status, 502, "nobody else's");
+    rig.seconds(600).await;
+    let got = rig.get(PATH).send().await;
+    assert_eq!((got.status, got.cache()), (502, "detail=unreachable"));
+    rig.origins[0].restart().await;
+    rig.seconds(10).await;
+    assert_eq!(rig.get(PATH).send().await.status, 200);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_wrote_gets_the_error() {
+    let rig = Rig::start().await;
+    for path in [PATH, "/api2/json/all/1"] {
+        rig.warm(path).await;
+        rig.get(path).token("two").send().await;
+    }
+    rig.ask("POST", "/api2/json/item/7").send().await;
+    for path in ["sie", "all"] {
+        rig.origin().on(&format!("GET /api2/json/{path}/1"), Reply::status(503, "Service Unavailable"));
+    }
+    rig.seconds(11).await;
+    let actor = rig.get(PATH).send().await;
+    assert_eq!((actor.status, actor.reason.as_str(), actor.cache()), (503, "Service Unavailable", "fwd=stale"));
+    assert_eq!(rig.get(PATH).token("two").send().await.status, 200, "a watcher");
+    assert_eq!(rig.get("/api2/json/all/1").send().await.status, 200, "where the rule says everyone");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_write_has_overtaken_is_never_shown_again() {
+    let rig = Rig::start().await;
+    let path = "/api2/json/item/1/sub";
+    rig.get(path).send().await;
+    rig.get(path).token("two").send().await;
+    assert!(rig.get(path).token("two").send().await.is_hit());
+    rig.ask("POST", "/api2/json/item/1").send().await;
+    rig.origin().on(&format!("GET {path}"), Reply::status(503, "Service Unavailable"));
+    for seconds in [0, 11] {
+        rig.seconds(seconds).await;
+        assert_eq!(rig.get(path).token("two").send().await.status, 503);
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_write_that_lands_during_the_failing_fetch_counts_too() {
+    let rig = Rig::start().await;
+    let path = "/api2/json/item/1/sub";
+    let call = format!("GET {path}");
+    rig.get(path).token("two").send().await;
+    let gate = Gate::new();
+    rig.origin().on(&call, Reply::status(503, "Service Unavailable").held(&gate));
+    rig.seconds(11).await;
+    let reader = rig.get(path).token("two").spawn();
+    rig.origin().came(&call, 2).await;
+    rig.ask("POST", "/api2/json/item/1").send().await;
+    gate.open();
+    assert_eq!(reader.await.expect("answered").status, 503);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn silence_is_an_outage() {
+    let rig = Rig::start().await;
+    let old = rig.warm(PATH).await;
+    let never = Gate::new();
+    rig.origin().on(CALL, Reply::numbered().held(&never));
+    rig.seconds(11).await;
+    let reader = rig.get(PATH).spawn();
+    rig.origin().came(CALL, 2).await;
+    rig.advance(Duration::from_secs(61)).await;
+    let got = reader.await.expect("answered");
+    assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", old.as_str()));
+    rig.finish().await;
+}
