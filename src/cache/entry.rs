@@ -89,6 +89,7 @@ pub struct Entry {
     body_start: u32,
     field_count: u16,
     compressible: bool,
+    recoded: bool,
     status: StatusCode,
     soft_expired: AtomicBool,
     reason: Option<Bytes>,
@@ -141,6 +142,7 @@ impl Entry {
             body_start,
             field_count,
             compressible,
+            recoded: false,
             status: head.status,
             soft_expired: AtomicBool::new(false),
             reason: head.reason.clone(),
@@ -167,7 +169,8 @@ impl Entry {
             initial_age: Duration::from_secs(self.initial_age.into()),
             lifetimes: self.lifetimes,
         };
-        let entry = Entry::assemble(&head, &[body], about, etag);
+        let mut entry = Entry::assemble(&head, &[body], about, etag);
+        entry.recoded = true;
         entry.soft_expired.store(self.soft_expired.load(Ordering::Relaxed), Ordering::Relaxed);
         entry
     }
@@ -195,6 +198,11 @@ impl Entry {
     /// Whether clients that accept it get the body compressed.
     pub fn compressible(&self) -> bool {
         self.compressible
+    }
+
+    /// Whether it is another entry's response under another content coding.
+    pub fn is_recoded(&self) -> bool {
+        self.recoded
     }
 
     /// The target as the client that caused the fetch wrote it.
