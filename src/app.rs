@@ -1,10 +1,12 @@
 //! The process: every part put together from settings, reloaded as one, drained as one.
 
+mod core;
 mod logs;
 mod probe;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +16,7 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, ReloadError, Token, TokenError};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::proxy::{Body, Proxy, Shared, Site};
@@ -22,6 +24,7 @@ use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerErro
 use crate::telemetry::{Registry, UPKEEP_EVERY};
 use crate::upstream::{Upstream, UpstreamError};
 
+use self::core::Core;
 pub use logs::Logs;
 
 /// How often what ends by time is looked after: operations past their cap.
@@ -41,6 +44,9 @@ pub enum AppError {
         /// Why.
         source: UpstreamError,
     },
+    /// The token of the admin address.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// An upstream without rules gave no answer that its API could be told from.
     #[error("upstream `{name}`: cannot tell which API answers there ({reason}); name the rules with --rules")]
     Unknown {
@@ -53,12 +59,10 @@ pub enum AppError {
 
 /// A running process.
 pub struct App {
-    shared: Arc<Shared>,
-    sites: Arc<Sites>,
-    listeners: Vec<Listener>,
+    core: Arc<Core>,
+    addresses: Vec<SocketAddr>,
     admin: Option<Listener>,
     background: Vec<JoinHandle<()>>,
-    settings: Mutex<Settings>,
 }
 
 /// The sites by the name of their upstream. A name keeps its number and its proxy for the life of the
@@ -78,6 +82,7 @@ impl Sites {
 impl App {
     /// Starts to serve. `clock` is what ages are measured with.
     pub async fn start(mut settings: Settings, clock: Clock) -> Result<App, AppError> {
+        check_token(&settings)?;
         let registry = Registry::new();
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         registry.gauge("forebay_build_info", &labels).set(1.0);
@@ -93,35 +98,44 @@ impl App {
             let proxy = proxy.expect("the configuration refuses a listener without its upstream");
             listeners.push(Listener::bind(listener.config.clone(), Service(proxy), &shared.registry).await?);
         }
-        let admin = start_admin(&settings, &shared, &sites).await?;
+        let addresses = listeners.iter().map(Listener::address).collect();
         let background = vec![tokio::spawn(upkeep(shared.clone()))];
-        Ok(App { shared, sites, listeners, admin, background, settings: Mutex::new(settings) })
+        let core = Core::new(shared, sites, settings, listeners);
+        let admin = start_admin(&core).await;
+        if admin.is_err() {
+            background.iter().for_each(JoinHandle::abort);
+        }
+        Ok(App { core, addresses, admin: admin?, background })
     }
 
     /// Takes a new configuration in one swap per upstream. Addresses, TLS and the size of the cache
     /// keep their values until a restart; a warning says so where they differ.
-    pub async fn reload(&self, mut settings: Settings) -> Result<(), AppError> {
-        probe::choose_rules(&mut settings, &self.shared.registry).await?;
-        let built = build_sites(&settings, &self.shared, &self.sites)?;
-        install(&self.sites, built);
-        self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
-        for listener in &self.listeners {
-            listener.reload_tls()?;
-        }
-        let mut current = self.settings.lock();
-        let addresses = |s: &Settings| {
-            s.listeners.iter().map(|l| (l.config.address, l.upstream.clone())).collect::<Vec<_>>()
-        };
-        if addresses(&current) != addresses(&settings) || current.cache != settings.cache {
-            tracing::warn!("`listen` and `cache` of the new configuration count from the next start on");
-        }
-        *current = settings;
-        Ok(())
+    pub async fn reload(&self, settings: Settings) -> Result<(), AppError> {
+        self.core.reload(settings).await
+    }
+
+    /// Reads the file that the settings in force came from once more and takes it. What comes of it is
+    /// logged too; a bad file changes nothing.
+    pub async fn reload_file(&self) -> Result<(), ReloadError> {
+        self.core.reload_file().await
+    }
+
+    /// Waits for the next reload, whoever ordered it.
+    pub async fn reloaded(&self) {
+        self.core.reloaded.notified().await;
+    }
+
+    /// Every file whose change is a reload: the configuration, its rule packs, its certificates, the
+    /// token. None without a configuration file.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let settings = self.core.settings.lock();
+        let Some(file) = settings.file.clone() else { return Vec::new() };
+        std::iter::once(file).chain(settings.files()).collect()
     }
 
     /// Where clients connect, in the order of the configuration.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.addresses.clone()
     }
 
     /// Where the admin address is served.
@@ -131,18 +145,20 @@ impl App {
 
     /// What all upstreams share: the store, the clock, the metrics.
     pub fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+        &self.core.shared
     }
 
     /// The sites.
     pub fn sites(&self) -> &Arc<Sites> {
-        &self.sites
+        &self.core.sites
     }
 
     /// Lets what has begun finish, then stops.
     pub async fn drain(self) {
+        self.core.draining.store(true, Ordering::Relaxed);
         let mut draining = tokio::task::JoinSet::new();
-        self.listeners.into_iter().for_each(|listener| drop(draining.spawn(listener.drain())));
+        let listeners = std::mem::take(&mut *self.core.listeners.lock());
+        listeners.into_iter().for_each(|listener| drop(draining.spawn(listener.drain())));
         draining.join_all().await;
         if let Some(admin) = self.admin {
             admin.drain().await;
@@ -186,18 +202,18 @@ fn install(sites: &Sites, built: Vec<Site>) {
     }
 }
 
+/// A token that cannot be used must not be found out by whoever needs it.
+fn check_token(settings: &Settings) -> Result<(), TokenError> {
+    settings.admin.token_file.as_deref().map_or(Ok(()), |path| Token::read(path).map(drop))
+}
+
 /// The admin address. One that nobody named may be taken by another process without harm.
-async fn start_admin(
-    settings: &Settings,
-    shared: &Arc<Shared>,
-    sites: &Arc<Sites>,
-) -> Result<Option<Listener>, AppError> {
-    let sites = sites.clone();
-    let admin = Admin::new(shared.clone(), move || sites.all());
-    let config = ListenerConfig::new(settings.admin.address);
-    match Listener::bind(config, admin, &shared.registry).await {
+async fn start_admin(core: &Arc<Core>) -> Result<Option<Listener>, AppError> {
+    let settings = core.settings.lock().admin.clone();
+    let config = ListenerConfig::new(settings.address);
+    match Listener::bind(config, Admin::new(core.clone()), &core.shared.registry).await {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if !settings.admin.named => {
+        Err(error) if !settings.named => {
             tracing::warn!(%error, "no admin address; name a free one with `admin.address`");
             Ok(None)
         }

@@ -4,7 +4,6 @@
 //! in two steps, its shape ([`raw`]) and what its names mean (`resolve`); both go on after a mistake,
 //! so that all are reported at once. Settings are only made from a file without one.
 
-pub mod explain;
 pub mod raw;
 pub mod settings;
 
@@ -14,7 +13,6 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use explain::{Explanation, explain};
 pub use settings::{
     AdminSettings, CacheSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, Settings,
     UpstreamSettings,
@@ -30,7 +28,10 @@ pub fn load(path: &Path) -> Result<Settings, Vec<Diagnostic>> {
     let source = path.display().to_string();
     let text = read(path).map_err(|error| vec![error])?;
     let (settings, diagnostics) = resolve::config(&source, &text, directory(path));
-    settings.ok_or_else(|| diagnostics.into_iter().filter(Diagnostic::is_error).collect())
+    let mut settings =
+        settings.ok_or_else(|| diagnostics.into_iter().filter(Diagnostic::is_error).collect::<Vec<_>>())?;
+    settings.file = Some(path.to_path_buf());
+    Ok(settings)
 }
 
 /// All that is wrong with these files, errors and warnings, configurations and rule packs alike: a file

@@ -3,10 +3,12 @@
 mod admit;
 mod body;
 mod error;
+mod explain;
 mod fill;
 mod forward;
 mod lookup;
 mod operations;
+mod purge;
 mod read;
 mod respond;
 mod route;
@@ -22,6 +24,8 @@ use hyper::body::Incoming;
 
 pub use body::Body;
 pub use error::Failure;
+pub use explain::{Explanation, explain};
+pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 
 use lookup::Lookup;

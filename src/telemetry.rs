@@ -3,11 +3,15 @@
 //! Every process part resolves its handles once, when it is built: a counter on the request path is
 //! one atomic addition. Labels come from closed sets only, never from a path or a credential.
 
+mod counts;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+
+pub use counts::{Count, Counts};
 
 static METADATA: Metadata<'static> = Metadata::new("forebay", Level::INFO, None);
 
@@ -60,6 +64,17 @@ impl Registry {
     /// Sets the help text of a metric.
     pub fn describe_counter(&self, name: &'static str, help: &'static str) {
         self.recorder.describe_counter(name.into(), None, help.into());
+    }
+
+    /// Sets the help text of a metric of any kind.
+    pub fn describe(&self, name: &'static str, help: &'static str) {
+        // The exporter keeps one text for a name, whatever it is described as.
+        self.recorder.describe_counter(name.into(), None, help.into());
+    }
+
+    /// What every counter stands at now.
+    pub fn counts(&self) -> Counts {
+        Counts::new(self.render())
     }
 
     /// The Prometheus text exposition of everything counted so far.

@@ -89,6 +89,7 @@ pub struct Entry {
     body_start: u32,
     field_count: u16,
     compressible: bool,
+    recoded: bool,
     status: StatusCode,
     soft_expired: AtomicBool,
     compressing: AtomicBool,
@@ -142,6 +143,7 @@ impl Entry {
             body_start,
             field_count,
             compressible,
+            recoded: false,
             status: head.status,
             soft_expired: AtomicBool::new(false),
             compressing: AtomicBool::new(false),
@@ -169,7 +171,8 @@ impl Entry {
             initial_age: Duration::from_secs(self.initial_age.into()),
             lifetimes: self.lifetimes,
         };
-        let entry = Entry::assemble(&head, &[body], about, etag);
+        let mut entry = Entry::assemble(&head, &[body], about, etag);
+        entry.recoded = true;
         entry.soft_expired.store(self.soft_expired.load(Ordering::Relaxed), Ordering::Relaxed);
         entry
     }
@@ -202,6 +205,11 @@ impl Entry {
     /// Whether the caller is the first to compress the body, and so the one to do it.
     pub fn begin_compressing(&self) -> bool {
         !self.compressing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it is another entry's response under another content coding.
+    pub fn is_recoded(&self) -> bool {
+        self.recoded
     }
 
     /// The target as the client that caused the fetch wrote it.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{NO, default_config, report, unusable};
 use crate::config;
+use crate::proxy;
 use crate::rules::RuleSet;
 
 pub(super) fn check(mut files: Vec<PathBuf>) -> ExitCode {
@@ -37,7 +38,7 @@ pub(super) fn explain(
         Ok(rules) => rules,
         Err(code) => return code,
     };
-    let explanation = config::explain(&rules, &method, url);
+    let explanation = proxy::explain(&rules, &method, url);
     if json {
         println!("{}", serde_json::to_string_pretty(&explanation).expect("plain texts and lists"));
     } else {

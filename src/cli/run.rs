@@ -1,9 +1,9 @@
 //! `forebay run`: serve until a signal says otherwise.
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::{RunArgs, default_config, report, runtime, unusable};
+use crate::admin::ReloadError;
 use crate::app::{App, Logs};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
@@ -13,7 +13,7 @@ use crate::server::watch::Watcher;
 use crate::server::{TlsIn, certs};
 
 pub(super) fn run(arguments: RunArgs) -> ExitCode {
-    let (settings, file) = match settings(&arguments) {
+    let settings = match settings(&arguments) {
         Ok(found) => found,
         Err(Unusable::Nothing) => {
             return unusable("nothing to serve: name a file with --config or an API with --upstream URL");
@@ -23,7 +23,7 @@ pub(super) fn run(arguments: RunArgs) -> ExitCode {
     Logs::start(&settings.log);
     match runtime(settings.threads) {
         Ok(runtime) => {
-            let code = runtime.block_on(serve(settings, file));
+            let code = runtime.block_on(serve(settings));
             // What a drain left behind does not hold up the exit.
             runtime.shutdown_background();
             code
@@ -37,22 +37,21 @@ enum Unusable {
     Mistakes(Vec<Diagnostic>),
 }
 
-fn settings(arguments: &RunArgs) -> Result<(Settings, Option<PathBuf>), Unusable> {
+fn settings(arguments: &RunArgs) -> Result<Settings, Unusable> {
     if let Some(url) = &arguments.upstream {
         let (rules, pin) = (arguments.rules.as_deref(), arguments.pin.as_deref());
         let settings = Settings::for_upstream(url, arguments.listen, rules, arguments.ca.as_deref(), pin);
-        return settings.map(|settings| (settings, None)).map_err(Unusable::Mistakes);
+        return settings.map_err(Unusable::Mistakes);
     }
     let file = arguments.config.clone().or_else(default_config).ok_or(Unusable::Nothing)?;
-    config::load(&file).map(|settings| (settings, Some(file))).map_err(Unusable::Mistakes)
+    config::load(&file).map_err(Unusable::Mistakes)
 }
 
-async fn serve(settings: Settings, file: Option<PathBuf>) -> ExitCode {
+async fn serve(settings: Settings) -> ExitCode {
     let mut signals = match Signals::new() {
         Ok(signals) => signals,
         Err(error) => return unusable(error),
     };
-    let watched = watched_files(&settings, file.as_deref());
     let begun = tokio::select! {
         begun = App::start(settings.clone(), Clock::system()) => begun,
         _ = signals.next() => return ExitCode::SUCCESS,
@@ -62,14 +61,22 @@ async fn serve(settings: Settings, file: Option<PathBuf>) -> ExitCode {
         Err(error) => return unusable(error),
     };
     announce(&app, &settings);
-    let mut watcher = Watcher::new(watched);
+    let mut watcher = Watcher::new(app.files());
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
             () = watcher.changed() => Signal::Reload,
+            () = app.reloaded() => {
+                watcher.set_files(app.files());
+                continue;
+            }
         };
         match signal {
-            Signal::Reload => reload(&app, file.as_deref(), &watcher).await,
+            Signal::Reload => {
+                if let Err(ReloadError::NoFile) = app.reload_file().await {
+                    tracing::info!("there is no file to reload");
+                }
+            }
             Signal::Drain => break,
             Signal::Stop => return ExitCode::SUCCESS,
         }
@@ -100,38 +107,4 @@ fn announce(app: &App, settings: &Settings) {
     if let Some(address) = app.admin_address() {
         tracing::info!("metrics, health and the API for operators at http://{address}");
     }
-}
-
-/// A bad file is reported and changes nothing.
-async fn reload(app: &App, file: Option<&Path>, watcher: &Watcher) {
-    let Some(file) = file else {
-        tracing::info!("there is no file to reload");
-        return;
-    };
-    let settings = match config::load(file) {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| tracing::error!("{mistake}"));
-            tracing::error!("the configuration was not reloaded; what was in force stays");
-            return;
-        }
-    };
-    let files = watched_files(&settings, Some(file));
-    match app.reload(settings).await {
-        Ok(()) => {
-            watcher.set_files(files);
-            tracing::info!("the configuration was reloaded");
-        }
-        Err(error) => {
-            tracing::error!(%error, "the configuration was not reloaded; what was in force stays");
-        }
-    }
-}
-
-/// Every file whose change is a reload: the configuration, its rule packs, its certificates.
-fn watched_files(settings: &Settings, file: Option<&Path>) -> Vec<PathBuf> {
-    let Some(file) = file else { return Vec::new() };
-    let mut files = vec![file.to_path_buf()];
-    files.extend(settings.files());
-    files
 }

@@ -66,6 +66,7 @@ impl Resolver<'_> {
         }
         let certs = certs(self.directory, raw.certs.as_deref());
         let mut settings = Settings {
+            file: None,
             listeners: self.listeners(raw, &upstreams, &certs),
             admin: self.admin(raw),
             cache: self.cache(raw),
@@ -322,6 +323,7 @@ impl Settings {
         let upstream = UpstreamSettings::new("upstream", config);
         let certs = certs(Path::new(""), None);
         let mut settings = Settings {
+            file: None,
             listeners: vec![default_listener(&upstream, listen.unwrap_or(DEFAULT_LISTENER), &certs)],
             certs,
             threads: None,

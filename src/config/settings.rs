@@ -13,6 +13,8 @@ use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
 /// Everything that the configuration says.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The file that they were read from; `None` when they were put together otherwise.
+    pub file: Option<PathBuf>,
     /// Where clients connect; at least one.
     pub listeners: Vec<ListenerSettings>,
     /// Where `tls: auto` keeps its CA and certificate.

@@ -27,7 +27,7 @@ pub struct Operations {
 #[derive(Default)]
 struct Open {
     named: HashMap<(u32, OperationId), Operation>,
-    nameless: Vec<Operation>,
+    nameless: Vec<(u32, Operation)>,
 }
 
 /// One task, or a write that may have started one.
@@ -57,8 +57,8 @@ impl Operations {
         let replaced = match id {
             Some(id) if open.named.len() < MAX_OPEN => open.named.insert((site, id), operation),
             _ => {
-                open.nameless.push(operation);
-                (open.nameless.len() > MAX_OPEN).then(|| open.nameless.swap_remove(0))
+                open.nameless.push((site, operation));
+                (open.nameless.len() > MAX_OPEN).then(|| open.nameless.swap_remove(0).1)
             }
         };
         drop(open);
@@ -80,7 +80,9 @@ impl Operations {
         {
             let mut open = self.open.lock();
             ended.extend(open.named.extract_if(|_, operation| operation.until <= now).map(|(_, o)| o));
-            ended.extend(open.nameless.extract_if(.., |operation| operation.until <= now));
+            ended.extend(
+                open.nameless.extract_if(.., |(_, operation)| operation.until <= now).map(|(_, o)| o),
+            );
         }
         ended.iter().for_each(|operation| self.end(operation));
     }
@@ -89,6 +91,13 @@ impl Operations {
     pub fn len(&self) -> usize {
         let open = self.open.lock();
         open.named.len() + open.nameless.len()
+    }
+
+    /// How many of `site` have not ended.
+    pub fn open_of(&self, site: u32) -> usize {
+        let open = self.open.lock();
+        let named = open.named.keys().filter(|(of, _)| *of == site).count();
+        named + open.nameless.iter().filter(|(of, _)| *of == site).count()
     }
 
     /// Whether all have ended.
@@ -144,7 +153,7 @@ mod tests {
         operations.begin(0, Some(OperationId("a".into())), operation.clone());
         operations.begin(0, None, operation);
         operations.sweep();
-        assert_eq!(operations.len(), 2);
+        assert_eq!((operations.len(), operations.open_of(0), operations.open_of(1)), (2, 2, 0));
         clock.advance(Duration::from_secs(60));
         operations.sweep();
         assert!(operations.is_empty());

@@ -198,7 +198,8 @@ impl Write<'_> {
     }
 }
 
-fn named(site: &Site, group: &Group) -> GroupId {
+/// The place of a rendered group.
+pub(super) fn named(site: &Site, group: &Group) -> GroupId {
     let name = match group {
         Group::Named(name) => GroupName::Named(name),
         Group::Path(path) => GroupName::Path(path),

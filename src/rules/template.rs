@@ -89,6 +89,19 @@ fn known(captures: &[String]) -> String {
     }
 }
 
+impl Group {
+    /// The group that `text` names as a rendered template would: a path where it begins with `/`,
+    /// everything below it too where it ends in `/**`, and a name otherwise.
+    pub fn from_text(text: &str) -> Group {
+        match text.strip_suffix("/**") {
+            _ if !text.starts_with('/') => Group::Named(text.to_owned()),
+            None => Group::Path(text.to_owned()),
+            Some("") => Group::Subtree("/".to_owned()),
+            Some(prefix) => Group::Subtree(prefix.to_owned()),
+        }
+    }
+}
+
 impl GroupTemplate {
     /// Reads a template for a rule that captures `captures`; `fold` makes what it renders lower case.
     pub(super) fn parse(

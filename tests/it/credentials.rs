@@ -109,7 +109,12 @@ async fn more_than_one_credential_passes_uncached() {
 
 #[tokio::test]
 async fn a_refusal_empties_the_partition() {
-    for refused in ["GET /api2/json/item/2", "GET /api2/json/passed/1", "GET /api2/json/unknown", "HEAD /api2/json/item/2"] {
+    for refused in [
+        "GET /api2/json/item/2",
+        "GET /api2/json/passed/1",
+        "GET /api2/json/unknown",
+        "HEAD /api2/json/item/2",
+    ] {
         let rig = Rig::start().await;
         rig.warm(PATH).await;
         rig.get(PATH).token("two").send().await;

@@ -10,7 +10,10 @@ async fn a_large_upload_streams() {
     let rig = Rig::start().await;
     let mut client = rig.connect().await;
     let half = vec![b'x'; 4 << 20];
-    let head = format!("POST {UPLOAD} HTTP/1.1\r\nHost: f\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", 8 << 20);
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: f\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        8 << 20
+    );
     client.write(head.as_bytes()).await;
     client.write(&half).await;
     // It is on its way long before it is whole.

@@ -107,6 +107,12 @@ impl<F: From<LeaderLost>> Flights<F> {
         }
     }
 
+    /// Takes every flight out of the table: those who wait get their answers, but nobody else joins
+    /// and nothing is stored. Returns how many there were.
+    pub fn detach_all(&self) -> usize {
+        self.shards.iter().map(|shard| std::mem::take(&mut *shard.lock()).len()).sum()
+    }
+
     /// How many fetches are under way.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()

@@ -381,4 +381,3 @@ async fn write_piece(stream: &mut TcpStream, piece: &[u8], ending: Ending) -> Op
     }
     Some(())
 }
-

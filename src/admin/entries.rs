@@ -1,0 +1,149 @@
+//! The stored answers, for people: what they are of and how old, never what they say or to whom.
+
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+
+use super::query::Query;
+use crate::cache::entry::{Entry, Freshness};
+use crate::cache::groups::GroupId;
+use crate::clock::Timestamp;
+use crate::proxy::{Shared, Site, group_of, is_usable, matches_path};
+
+/// How many entries are shown when nothing is said, and at the most.
+const SHOWN: usize = 100;
+const MOST_SHOWN: usize = 10_000;
+
+/// Parameters whose value is a secret: any whose name contains one of these.
+const SECRET_NAMES: [&str; 6] = ["ticket", "token", "password", "secret", "apikey", "signature"];
+
+/// Which entries are asked for.
+pub(super) struct Wanted {
+    path: Option<String>,
+    group: Option<String>,
+    limit: usize,
+}
+
+/// Those found.
+#[derive(Serialize)]
+pub(super) struct Found {
+    /// How many there are in all.
+    total: usize,
+    entries: Vec<Shown>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    target: String,
+    upstream: String,
+    rule: String,
+    status: u16,
+    /// Seconds since the API made it.
+    age: u64,
+    /// Seconds of freshness left, negative when stale.
+    ttl: i64,
+    stale: bool,
+    /// The body's size in bytes.
+    size: usize,
+    /// What it takes of `cache.memory`, in bytes.
+    weight: u64,
+}
+
+impl Wanted {
+    pub(super) fn read(query: &Query) -> Result<Self, String> {
+        let limit = match query.get("limit").map(str::parse) {
+            None => SHOWN,
+            Some(Ok(limit)) => limit,
+            Some(Err(_)) => return Err("limit must be a whole number".to_owned()),
+        };
+        let text = |name| query.get(name).map(str::to_owned);
+        Ok(Self { path: text("path"), group: text("group"), limit: limit.min(MOST_SHOWN) })
+    }
+}
+
+/// The entries that could be served and are `wanted`, ordered by their target. Walks the store.
+pub(super) fn list(shared: &Shared, sites: &[Arc<Site>], wanted: &Wanted) -> Found {
+    let now = shared.clock.now();
+    let groups: Option<Vec<GroupId>> =
+        wanted.group.as_ref().map(|group| sites.iter().map(|site| group_of(site, group)).collect());
+    let is_wanted = |entry: &Entry| {
+        !entry.is_recoded()
+            && groups.as_ref().is_none_or(|groups| entry.groups().iter().any(|id| groups.contains(id)))
+            && wanted.path.as_ref().is_none_or(|glob| matches_path(sites, entry, glob))
+            && is_usable(shared, entry, now)
+    };
+    let mut found = Vec::new();
+    shared.memory.for_each(|entry| {
+        if is_wanted(entry) {
+            found.push(entry.clone());
+        }
+    });
+    found.sort_by(|a, b| a.target().cmp(b.target()));
+    let total = found.len();
+    Found { total, entries: found.iter().take(wanted.limit).map(|entry| show(sites, entry, now)).collect() }
+}
+
+fn show(sites: &[Arc<Site>], entry: &Entry, now: Timestamp) -> Shown {
+    let site = sites.iter().find(|site| site.id == entry.site());
+    let (ttl, stale) = match entry.freshness(now) {
+        Freshness::Fresh(left) => (left.as_secs() as i64, false),
+        Freshness::Stale(past) => (-(past.as_secs() as i64), true),
+    };
+    Shown {
+        target: masked(entry.target()),
+        upstream: site.map(|site| site.config.name.clone()).unwrap_or_default(),
+        rule: entry.rule().to_owned(),
+        status: entry.status().as_u16(),
+        age: entry.age(now).as_secs(),
+        ttl,
+        stale,
+        size: entry.body_length(),
+        weight: entry.weight(),
+    }
+}
+
+/// The target without the values of parameters that are secrets.
+fn masked(target: &str) -> String {
+    let Some((path, query)) = target.split_once('?') else { return target.to_owned() };
+    let mut shown = format!("{path}?");
+    for piece in query.split_inclusive(['&', ';']) {
+        let (pair, separator) = match piece.strip_suffix(['&', ';']) {
+            Some(pair) => (pair, &piece[pair.len()..]),
+            None => (piece, ""),
+        };
+        match pair.split_once('=') {
+            Some((name, _)) if is_secret(name) => shown.extend([name, "=***"]),
+            _ => shown.push_str(pair),
+        }
+        shown.push_str(separator);
+    }
+    shown
+}
+
+fn is_secret(name: &str) -> bool {
+    let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    SECRET_NAMES.iter().any(|secret| name.contains(secret))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_in_queries_are_not_shown() {
+        let cases = [
+            ("/a", "/a"),
+            ("/a?b=1&c=2", "/a?b=1&c=2"),
+            ("/a?vncticket=PVEVNC%3A1&port=5", "/a?vncticket=***&port=5"),
+            ("/a?port=5;VncTicket=x;", "/a?port=5;VncTicket=***;"),
+            ("/a?vnc%74icket=x", "/a?vnc%74icket=***"),
+            ("/a?api_key=x&new-password=a=b", "/a?api_key=***&new-password=***"),
+            ("/a?token&x", "/a?token&x"),
+        ];
+        for (target, expected) in cases {
+            assert_eq!(masked(target), expected, "{target}");
+        }
+    }
+}

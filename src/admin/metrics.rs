@@ -1,0 +1,73 @@
+//! The metrics page: what is only known when it is asked for, and what every metric means.
+
+use metrics::Gauge;
+
+use crate::proxy::Shared;
+use crate::telemetry::Registry;
+
+/// What every metric means.
+const HELP: [(&str, &str); 20] = [
+    ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
+    (
+        "forebay_upstream_requests_total",
+        "Requests sent to the API by upstream, rule, cause and status class; each attempt counts once",
+    ),
+    ("forebay_request_seconds", "Time from a request of a client to the head of its answer"),
+    ("forebay_upstream_seconds", "Time from a request to the API to the head of its answer"),
+    ("forebay_entries", "Stored answers, each content coding on its own"),
+    ("forebay_entry_bytes", "What the stored answers weigh, bodies, fields and overhead"),
+    ("forebay_flights", "Fetches under way that readers may join"),
+    ("forebay_collapsed_total", "Requests that joined another request's call to the API"),
+    ("forebay_invalidations_total", "Invalidations of groups by cause"),
+    ("forebay_limit_wait_seconds", "Time that calls waited for a limit, a pause or a place in flight"),
+    ("forebay_limit_rejected_total", "Calls turned away before they were sent, by reason"),
+    (
+        "forebay_breaker_state",
+        "Whether calls to an endpoint are held back after failures: 0 closed, 1 half open, 2 open",
+    ),
+    ("forebay_quota_remaining", "What is left of the quota that the API reports"),
+    ("forebay_unsettled_groups", "Groups in which a write or its task has not settled"),
+    ("forebay_operations_open", "Tasks of writes whose end has not been seen"),
+    ("forebay_audits_total", "Hits compared with the API, by rule and result"),
+    ("forebay_tunnels", "Upgraded connections that are open"),
+    ("forebay_connections", "Connections of clients that are open"),
+    (
+        "forebay_connection_limit_total",
+        "Times that a connection had to wait because as many as allowed were open",
+    ),
+    ("forebay_build_info", "The version that runs; always 1"),
+];
+
+/// The gauges that are set when the metrics are asked for.
+pub(super) struct Scrape {
+    entries: Gauge,
+    entry_bytes: Gauge,
+    flights: Gauge,
+    unsettled_groups: Gauge,
+    operations_open: Gauge,
+}
+
+impl Scrape {
+    /// Resolves the gauges and explains all metrics.
+    pub(super) fn new(registry: &Registry) -> Self {
+        HELP.iter().for_each(|(name, help)| registry.describe(name, help));
+        let gauge = |name| registry.gauge(name, &[]);
+        Self {
+            entries: gauge("forebay_entries"),
+            entry_bytes: gauge("forebay_entry_bytes"),
+            flights: gauge("forebay_flights"),
+            unsettled_groups: gauge("forebay_unsettled_groups"),
+            operations_open: gauge("forebay_operations_open"),
+        }
+    }
+
+    /// The text exposition of all metrics as they are now.
+    pub(super) fn render(&self, shared: &Shared) -> String {
+        self.entries.set(shared.memory.len() as f64);
+        self.entry_bytes.set(shared.memory.weight() as f64);
+        self.flights.set(shared.flights.len() as f64);
+        self.unsettled_groups.set(shared.groups.unsettled(shared.clock.now()) as f64);
+        self.operations_open.set(shared.operations.len() as f64);
+        shared.registry.render()
+    }
+}

@@ -1,0 +1,122 @@
+//! What of a process serves and is reloaded: the sites, the listeners, the settings in force.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{AppError, Sites, build_sites, check_token, install, probe};
+use crate::admin::{Process, ReloadError};
+use crate::config::{self, Settings};
+use crate::proxy::{Shared, Site};
+use crate::server::Listener;
+
+/// The part of an [`App`](super::App) that its admin address steers.
+pub(super) struct Core {
+    pub shared: Arc<Shared>,
+    pub sites: Arc<Sites>,
+    pub settings: Mutex<Settings>,
+    /// Where clients connect; emptied by a drain.
+    pub listeners: Mutex<Vec<Listener>>,
+    pub draining: AtomicBool,
+    /// Told after every reload.
+    pub reloaded: Notify,
+    /// Held while a configuration is put in force, so that two never mix.
+    reloading: tokio::sync::Mutex<()>,
+}
+
+impl Core {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        sites: Arc<Sites>,
+        settings: Settings,
+        listeners: Vec<Listener>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            shared,
+            sites,
+            settings: Mutex::new(settings),
+            listeners: Mutex::new(listeners),
+            draining: AtomicBool::new(false),
+            reloaded: Notify::new(),
+            reloading: tokio::sync::Mutex::default(),
+        })
+    }
+
+    /// Puts `settings` in force. After an error everything is as it was.
+    pub(super) async fn reload(&self, mut settings: Settings) -> Result<(), AppError> {
+        let _one_at_a_time = self.reloading.lock().await;
+        check_token(&settings)?;
+        probe::choose_rules(&mut settings, &self.shared.registry).await?;
+        let built = build_sites(&settings, &self.shared, &self.sites)?;
+        install(&self.sites, built);
+        self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
+        for listener in self.listeners.lock().iter() {
+            listener.reload_tls()?;
+        }
+        let mut current = self.settings.lock();
+        let addresses = |s: &Settings| {
+            s.listeners.iter().map(|l| (l.config.address, l.upstream.clone())).collect::<Vec<_>>()
+        };
+        if addresses(&current) != addresses(&settings)
+            || current.cache != settings.cache
+            || current.admin.address != settings.admin.address
+        {
+            tracing::warn!(
+                "`listen`, `cache` and `admin.address` of the new configuration count from the next start on"
+            );
+        }
+        *current = settings;
+        self.reloaded.notify_one();
+        Ok(())
+    }
+
+    /// Reads the file that the settings in force came from, and puts it in force.
+    pub(super) async fn reload_file(&self) -> Result<(), ReloadError> {
+        let file = self.settings.lock().file.clone().ok_or(ReloadError::NoFile)?;
+        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
+        let settings = match loaded {
+            Ok(Ok(settings)) => settings,
+            Ok(Err(mistakes)) => {
+                mistakes.iter().for_each(|mistake| tracing::error!("{mistake}"));
+                tracing::error!("the configuration was not reloaded; what was in force stays");
+                return Err(ReloadError::Mistakes(mistakes));
+            }
+            Err(_) => return Err(ReloadError::Refused("reading the configuration panicked".to_owned())),
+        };
+        match self.reload(settings).await {
+            Ok(()) => {
+                tracing::info!("the configuration was reloaded");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not reloaded; what was in force stays");
+                Err(ReloadError::Refused(error.to_string()))
+            }
+        }
+    }
+}
+
+impl Process for Core {
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn sites(&self) -> Vec<Arc<Site>> {
+        self.sites.all()
+    }
+
+    fn token_file(&self) -> Option<PathBuf> {
+        self.settings.lock().admin.token_file.clone()
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed)
+    }
+
+    async fn reload(&self) -> Result<(), ReloadError> {
+        self.reload_file().await
+    }
+}
