@@ -96,7 +96,7 @@ async fn demonstrate(listen: Option<SocketAddr>, duration: Duration) -> ExitCode
     clients.shutdown().await;
     // The simulator may still be reading a call that a client has just left behind, but nothing new comes.
     let last = moment();
-    screen.show(last);
+    screen.show_last(last);
     conclude(&screen, &last, &tally.findings())
 }
 

@@ -41,6 +41,12 @@ impl Screen {
         self.say(&format!("{up}{}", erased.join("\n")));
     }
 
+    /// Shows the last moment, with the rates of the whole run.
+    pub(super) fn show_last(&mut self, last: Moment) {
+        self.before = Moment::default();
+        self.show(last);
+    }
+
     /// Writes a line below everything shown so far.
     pub(super) fn say(&self, text: &str) {
         // A reader that went away, as `head` does, is no reason to stop counting.
