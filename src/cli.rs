@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 fine, 1 the answer is no (a failed check), 2 bad usage or an unusable file.
 
+mod demo;
 mod health;
 mod inspect;
 mod run;
@@ -57,9 +58,9 @@ enum Command {
     },
     /// Run a simulated cluster, forebay in front of it and some clients, and show what is saved
     Demo {
-        /// Where forebay listens
-        #[arg(long, default_value = "127.0.0.1:8006")]
-        listen: SocketAddr,
+        /// Where forebay listens [default: 127.0.0.1:8006, or a free port if that is taken]
+        #[arg(long, value_name = "ADDRESS")]
+        listen: Option<SocketAddr>,
         /// How long
         #[arg(long, default_value_t = 20)]
         seconds: u64,
@@ -142,7 +143,7 @@ pub fn run() -> ExitCode {
         Command::Explain { method, url, config, rules, json } => {
             inspect::explain(&method, &url, config, rules, json)
         }
-        Command::Demo { .. } => unusable("not yet"),
+        Command::Demo { listen, seconds } => demo::run(listen, seconds),
         Command::Sim { api, listen, vms, nodes, latency, task_time, tls } => {
             sim::run(&api, sim::Shape { listen, vms, nodes, latency, task_time, tls })
         }

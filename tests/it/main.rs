@@ -4,6 +4,7 @@ mod architecture;
 mod collapse;
 mod conditional;
 mod credentials;
+mod demo;
 mod freshness;
 mod invalidation;
 mod keys;
