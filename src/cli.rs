@@ -87,6 +87,9 @@ enum Command {
         /// Serve TLS with a certificate of a private CA kept in this directory
         #[arg(long, value_name = "DIRECTORY")]
         tls: Option<PathBuf>,
+        /// Say there, in plain text, how many calls came: `calls N`, then a line for each method and target
+        #[arg(long, value_name = "ADDRESS")]
+        stats: Option<SocketAddr>,
     },
     /// Say what the traffic seen so far means for the rules (not built yet)
     Advise {
@@ -144,8 +147,8 @@ pub fn run() -> ExitCode {
             inspect::explain(&method, &url, config, rules, json)
         }
         Command::Demo { listen, seconds } => demo::run(listen, seconds),
-        Command::Sim { api, listen, vms, nodes, latency, task_time, tls } => {
-            sim::run(&api, sim::Shape { listen, vms, nodes, latency, task_time, tls })
+        Command::Sim { api, listen, vms, nodes, latency, task_time, tls, stats } => {
+            sim::run(&api, sim::Shape { listen, vms, nodes, latency, task_time, tls, stats })
         }
         Command::Advise { .. } => unusable("`advise` is part of the contract but not built yet"),
         Command::Health { config } => health::run(config),
