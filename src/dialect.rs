@@ -170,19 +170,19 @@ impl Dialect {
         }
     }
 
-    /// Whether an answer for `path` (as the API reads it) may tell of a task's end.
+    /// Whether an answer for `path` (as the API reads it) may tell of the end of tasks.
     pub fn tells_of_operations(self, path: &str) -> bool {
         match self {
-            Dialect::Proxmox => proxmox::task_of_status_path(path).is_some(),
+            Dialect::Proxmox => proxmox::tells_of_tasks(path),
             Dialect::Plain => false,
         }
     }
 
-    /// The task whose end the answer for `path` shows.
-    pub fn operation_ended(self, path: &str, body: &[u8]) -> Option<OperationId> {
+    /// The tasks whose end the answer for `path` shows.
+    pub fn operations_ended(self, path: &str, body: &[u8]) -> Vec<OperationId> {
         match self {
-            Dialect::Proxmox => proxmox::operation_ended(path, body),
-            Dialect::Plain => None,
+            Dialect::Proxmox => proxmox::operations_ended(path, body),
+            Dialect::Plain => Vec::new(),
         }
     }
 

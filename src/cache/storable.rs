@@ -132,10 +132,15 @@ pub fn needs_body(rule: &ReadRule) -> bool {
     rule.only.iter().any(|condition| !matches!(condition, Condition::Statuses(_)))
 }
 
+/// Whether the rule looks into bodies at all.
+pub fn looks_into_body(rule: &ReadRule) -> bool {
+    rule.only.iter().chain(&rule.unless).any(|condition| !matches!(condition, Condition::Statuses(_)))
+}
+
 /// Judges a whole body by the rule's conditions on its content.
 pub fn judge_body(rule: &ReadRule, body: &[u8]) -> BodyVerdict {
     let on_body = |c: &&Condition| !matches!(c, Condition::Statuses(_));
-    if !rule.only.iter().chain(&rule.unless).any(|c| on_body(&c)) {
+    if !looks_into_body(rule) {
         return BodyVerdict::Keep;
     }
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return BodyVerdict::Refuse };

@@ -189,19 +189,43 @@ fn is_upid(text: &str) -> bool {
         && parts.next().is_some_and(|user| !user.is_empty())
 }
 
+/// The reads that show how tasks stand: a task's status, a node's list, the cluster's list.
+pub(super) fn tells_of_tasks(path: &str) -> bool {
+    task_of_status_path(path).is_some() || is_task_list(path)
+}
+
+fn resource(path: &str) -> &str {
+    path.get(resource_offset(path)..).unwrap_or_default()
+}
+
+fn is_task_list(path: &str) -> bool {
+    let resource = resource(path);
+    let of_a_node = || {
+        let node = resource.strip_prefix("/nodes/").and_then(|rest| rest.strip_suffix("/tasks"));
+        node.is_some_and(|node| !node.contains('/'))
+    };
+    resource == "/cluster/tasks" || of_a_node()
+}
+
 /// The task in `/nodes/{node}/tasks/{upid}/status`.
-pub(super) fn task_of_status_path(path: &str) -> Option<&str> {
-    let resource = path.get(resource_offset(path)..)?;
-    let mut segments = resource.strip_prefix("/nodes/")?.split('/');
+fn task_of_status_path(path: &str) -> Option<&str> {
+    let mut segments = resource(path).strip_prefix("/nodes/")?.split('/');
     let (_node, tasks, upid, status) =
         (segments.next()?, segments.next()?, segments.next()?, segments.next()?);
     (tasks == "tasks" && status == "status" && segments.next().is_none() && is_upid(upid)).then_some(upid)
 }
 
-pub(super) fn operation_ended(path: &str, body: &[u8]) -> Option<OperationId> {
-    let upid = task_of_status_path(path)?;
-    let body: Value = serde_json::from_slice(body).ok()?;
-    (body.pointer("/data/status")?.as_str()? == "stopped").then(|| OperationId(upid.to_owned()))
+/// A task has ended when its status says `stopped`, or when a list gives its `endtime`.
+pub(super) fn operations_ended(path: &str, body: &[u8]) -> Vec<OperationId> {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+    if let Some(upid) = task_of_status_path(path) {
+        let stopped = body.pointer("/data/status").and_then(Value::as_str) == Some("stopped");
+        return if stopped { vec![OperationId(upid.to_owned())] } else { Vec::new() };
+    }
+    let tasks = body.get("data").and_then(Value::as_array).filter(|_| is_task_list(path));
+    let ended =
+        tasks.into_iter().flatten().filter(|task| task.get("endtime").is_some_and(|end| !end.is_null()));
+    ended.filter_map(|task| Some(OperationId(task.get("upid")?.as_str()?.to_owned()))).collect()
 }
 
 /// The node or guest whose console a path opens. The port of a console lives on the node that

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::admit::Caller;
-use super::forward::{self, Accepts, HOLD};
+use super::forward::{self, Accepts};
 use super::respond;
 use super::route::Read;
 use super::site::{Cause, Site};
@@ -24,7 +24,7 @@ use crate::cache::key::Key;
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
 use crate::upstream::{
-    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
+    Answer, AnswerBody, AnswerError, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
 };
 
 /// How long a reader may hold up the others of an answer too large to keep.
@@ -51,37 +51,20 @@ pub(super) struct Direct {
 
 /// Fetches, shares and stores. `direct` takes the answer if it turns out to be for one client alone.
 pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<oneshot::Sender<Direct>>) {
-    let site = errand.site.clone();
-    let shared = &site.shared;
+    let shared = &errand.site.shared;
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
-    let caller = Caller::One(errand.read.partition);
-    let answer = match forward::send(&site, caller, errand.outgoing(&fill)).await {
+    let answer = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
         Ok(answer) => answer,
         Err(error) => return fill.fail(Failure::from(&error)),
     };
     let at = shared.clock.now();
-    let rule = errand.read.rule(&site);
-    let path = &*errand.read.path;
     let Answer { parts, body, endpoint, .. } = answer;
-    let length = body.size_hint().exact();
-    let mut head = forward::head_of(parts);
-    let told_later = site.dialect().outcome_in_body(path) && head.status.is_success();
-    if !told_later {
-        forward::learn(&site, caller, Accepts::by(Some(rule)), head.status, left);
+    let head = forward::head_of(parts);
+    let verdict = errand.judge(&head, &body, endpoint);
+    if !errand.told_in_body(&head) {
+        errand.learn(head.status, left);
     }
-    if site.dialect().ends_entry(head.status) {
-        shared.memory.remove(errand.key);
-    }
-    let verdict = match storable::judge_head(rule, &head, length, shared.max_object) {
-        // Another endpoint answered than the one that the key names.
-        HeadVerdict::Keep(_) if errand.endpoint.is_some_and(|e| e != endpoint.as_u64()) => {
-            HeadVerdict::ShareOnly
-        }
-        // Its end cannot be told from a cut, so it is never known to be whole.
-        HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
-        verdict => verdict,
-    };
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(errand.key, at);
         if let Some(direct) = direct {
@@ -89,112 +72,54 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         }
         return fill.release();
     }
-    // Where the body decides, nothing can be promised with the head.
-    let decided = !told_later && !storable::needs_body(rule);
-    let keeping = match verdict {
-        HeadVerdict::Keep(_) if decided && settling != Settling::Open => Keeping::Kept,
-        _ => Keeping::Shared,
-    };
-    // What tells of a task's end must be read before anybody hears of it; an error that announces no
-    // length gets one, which clients handle better.
-    let tells = site.dialect().tells_of_operations(path) && head.status.is_success();
-    let whole = if tells || length.is_none() && !head.status.is_success() {
-        let Ok(whole) = Limited::new(body, HOLD).collect().await else { return fill.fail(Failure::Lost) };
-        let whole = whole.to_bytes();
-        if tells {
-            forward::observe(&site, path, &whole);
-        }
-        head.fields.insert(http::header::CONTENT_LENGTH, whole.len().into());
-        let head = Arc::new(head);
-        fill.share(head.clone(), keeping);
-        let kept = fill.push(whole).is_ok();
-        kept.then_some(head)
-    } else {
-        let head = Arc::new(head);
-        fill.share(head.clone(), keeping);
-        match stream(&errand, &fill, body).await {
-            Streamed::Whole => Some(head),
-            Streamed::TooLarge => None,
-            Streamed::Broken => return fill.break_off(),
-        }
-    };
-    let entry = whole.zip(verdict.lifetimes()).and_then(|(head, lifetimes)| {
-        let chunks = fill.body();
-        let told = told_later.then(|| site.dialect().status_in_body(&joined(&chunks))).flatten();
-        if told_later {
-            let status = told.unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-            forward::learn(&site, caller, Accepts::by(Some(rule)), status, left);
-            if site.dialect().ends_entry(status) {
-                shared.memory.remove(errand.key);
+    match errand.hand_over(&fill, head, body, verdict, settling).await {
+        Handed::Whole(head) => {
+            let chunks = fill.body();
+            let status = errand.status(&head, &chunks);
+            if errand.told_in_body(&head) {
+                errand.learn(status, left);
             }
-            if !status.is_success() {
-                return None;
+            let entry = verdict
+                .lifetimes()
+                .filter(|_| status.is_success() || !errand.told_in_body(&head))
+                .and_then(|lifetimes| errand.bounded(&fill, settling, lifetimes, &chunks))
+                .map(|lifetimes| Arc::new(errand.entry(&fill, &head, &chunks, lifetimes, at)));
+            match entry {
+                Some(entry) => fill.finish(|| shared.memory.insert(errand.key, entry)),
+                None => fill.finish(|| ()),
             }
         }
-        let lifetimes = bounded(&errand, &fill, settling, lifetimes, &chunks)?;
-        Some(errand.entry(&fill, &head, &chunks, lifetimes, at))
-    });
-    match entry {
-        Some(entry) => fill.finish(|| shared.memory.insert(errand.key, Arc::new(entry))),
-        None => fill.finish(|| ()),
+        Handed::TooLarge => fill.finish(|| ()),
+        Handed::Lost => fill.fail(Failure::Lost),
+        Handed::Broken => fill.break_off(),
     }
 }
 
-enum Streamed {
-    Whole,
+/// How far an answer came on its way to those who wait.
+enum Handed {
+    /// All of it, and all of it is held.
+    Whole(Arc<Head>),
+    /// All of it, but it was too large to be held.
     TooLarge,
+    /// It broke off before anybody was given any of it.
+    Lost,
+    /// It broke off.
     Broken,
 }
 
-/// Hands the body on, piece by piece as it comes.
-async fn stream(errand: &Errand, fill: &Fill<Failure>, mut body: AnswerBody) -> Streamed {
-    let shared = &errand.site.shared;
-    let mut received = 0u64;
-    let mut keeping = true;
+/// Reads a body until its end or until `most` bytes; whether the end was reached.
+async fn gather(body: &mut AnswerBody, most: usize) -> Result<(Vec<Bytes>, bool), AnswerError> {
+    let (mut chunks, mut length) = (Vec::new(), 0);
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Streamed::Broken };
-        let Ok(chunk) = frame.into_data() else { continue };
-        received += chunk.len() as u64;
-        if keeping && received > shared.max_object {
-            keeping = false;
-            shared.remember_uncacheable(errand.key, shared.clock.now());
-            fill.stream_only();
+        if let Ok(chunk) = frame?.into_data() {
+            length += chunk.len();
+            chunks.push(chunk);
         }
-        if fill.push(chunk).is_err() {
-            return Streamed::Broken;
-        }
-        if !keeping && tokio::time::timeout(SLOWEST_WAITS, fill.room()).await.is_err() {
-            fill.cut_slowest();
+        if length >= most {
+            return Ok((chunks, false));
         }
     }
-    if keeping { Streamed::Whole } else { Streamed::TooLarge }
-}
-
-/// The lifetimes that the body and the writes around the fetch leave; `None`: not kept.
-fn bounded(
-    errand: &Errand,
-    fill: &Fill<Failure>,
-    settling: Settling,
-    lifetimes: Lifetimes,
-    chunks: &[Bytes],
-) -> Option<Lifetimes> {
-    let shared = &errand.site.shared;
-    let shortly = Lifetimes {
-        fresh: lifetimes.fresh.min(SHORTLY),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-    };
-    let lifetimes = match storable::judge_body(errand.read.rule(&errand.site), &joined(chunks)) {
-        BodyVerdict::Refuse => return None,
-        BodyVerdict::KeepShortly => shortly,
-        BodyVerdict::Keep => lifetimes,
-    };
-    // What was fetched while the nodes may have disagreed stays suspect when they agree again.
-    match (settling, shared.groups.settling(fill.groups(), shared.clock.now())) {
-        (Settling::Open, _) | (_, Settling::Open) => None,
-        (Settling::Settled, Settling::Settled) => Some(lifetimes),
-        _ => Some(shortly),
-    }
+    Ok((chunks, true))
 }
 
 fn joined(chunks: &[Bytes]) -> Bytes {
@@ -205,6 +130,155 @@ fn joined(chunks: &[Bytes]) -> Bytes {
 }
 
 impl Errand {
+    fn caller(&self) -> Caller {
+        Caller::One(self.read.partition)
+    }
+
+    /// Whether the outcome stands in the body.
+    fn told_in_body(&self, head: &Head) -> bool {
+        self.site.dialect().outcome_in_body(&self.read.path) && head.status.is_success()
+    }
+
+    /// The outcome, wherever it stands.
+    fn status(&self, head: &Head, body: &[Bytes]) -> StatusCode {
+        if !self.told_in_body(head) {
+            return head.status;
+        }
+        self.site.dialect().status_in_body(&joined(body)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// What an outcome tells of the credential and of what is stored.
+    fn learn(&self, status: StatusCode, left: Timestamp) {
+        let rule = self.read.rule(&self.site);
+        forward::learn(&self.site, self.caller(), Accepts::by(Some(rule)), status, left);
+        if self.site.dialect().ends_entry(status) {
+            self.site.shared.memory.remove(self.key);
+        }
+    }
+
+    fn judge(&self, head: &Head, body: &AnswerBody, endpoint: EndpointId) -> HeadVerdict {
+        let length = body.size_hint().exact();
+        let rule = self.read.rule(&self.site);
+        match storable::judge_head(rule, head, length, self.site.shared.max_object) {
+            // Another endpoint answered than the one that the key names.
+            HeadVerdict::Keep(_) if self.endpoint.is_some_and(|e| e != endpoint.as_u64()) => {
+                HeadVerdict::ShareOnly
+            }
+            // Its end cannot be told from a cut, so it is never known to be whole.
+            HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
+            verdict => verdict,
+        }
+    }
+
+    /// Hands the answer to everybody who waits, the first byte as soon as it is here, but for two kinds:
+    /// what tells of a task's end is read before anybody hears of it, and an error that announces no
+    /// length gets one, which clients handle better.
+    async fn hand_over(
+        &self,
+        fill: &Fill<Failure>,
+        mut head: Head,
+        mut body: AnswerBody,
+        verdict: HeadVerdict,
+        settling: Settling,
+    ) -> Handed {
+        let site = &self.site;
+        // Where the body decides, nothing can be promised with the head.
+        let decided = !self.told_in_body(&head) && !storable::needs_body(self.read.rule(site));
+        let keeping = match verdict {
+            HeadVerdict::Keep(_) if decided && settling != Settling::Open => Keeping::Kept,
+            _ => Keeping::Shared,
+        };
+        let tells = head.status.is_success() && forward::tells(site, &self.read.path);
+        let mut before = Vec::new();
+        if tells || !head.status.is_success() && body.size_hint().exact().is_none() {
+            let most = usize::try_from(site.shared.max_object).unwrap_or(usize::MAX);
+            let Ok((chunks, whole)) = gather(&mut body, most).await else { return Handed::Lost };
+            if tells {
+                forward::observe(site, &self.read.path, &joined(&chunks));
+            }
+            if whole {
+                let length: usize = chunks.iter().map(Bytes::len).sum();
+                head.fields.insert(http::header::CONTENT_LENGTH, length.into());
+            }
+            before = chunks;
+        }
+        let head = Arc::new(head);
+        fill.share(head.clone(), keeping);
+        self.stream(fill, before, body, head).await
+    }
+
+    /// Hands the body on, piece by piece as it comes.
+    async fn stream(
+        &self,
+        fill: &Fill<Failure>,
+        before: Vec<Bytes>,
+        mut body: AnswerBody,
+        head: Arc<Head>,
+    ) -> Handed {
+        let shared = &self.site.shared;
+        let (mut received, mut keeping) = (0u64, true);
+        let mut before = before.into_iter();
+        loop {
+            let chunk = match before.next() {
+                Some(chunk) => chunk,
+                None => match body.frame().await {
+                    None => break,
+                    Some(Err(_)) => return Handed::Broken,
+                    Some(Ok(frame)) => match frame.into_data() {
+                        Ok(chunk) => chunk,
+                        Err(_trailers) => continue,
+                    },
+                },
+            };
+            received += chunk.len() as u64;
+            if keeping && received > shared.max_object {
+                keeping = false;
+                shared.remember_uncacheable(self.key, shared.clock.now());
+                fill.stream_only();
+            }
+            if fill.push(chunk).is_err() {
+                return Handed::Broken;
+            }
+            if !keeping && tokio::time::timeout(SLOWEST_WAITS, fill.room()).await.is_err() {
+                fill.cut_slowest();
+            }
+        }
+        if keeping { Handed::Whole(head) } else { Handed::TooLarge }
+    }
+
+    /// The lifetimes that the body and the writes around the fetch leave; `None`: not kept.
+    fn bounded(
+        &self,
+        fill: &Fill<Failure>,
+        settling: Settling,
+        lifetimes: Lifetimes,
+        chunks: &[Bytes],
+    ) -> Option<Lifetimes> {
+        let shared = &self.site.shared;
+        let rule = self.read.rule(&self.site);
+        let shortly = Lifetimes {
+            fresh: lifetimes.fresh.min(SHORTLY),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        };
+        let verdict = match storable::looks_into_body(rule) {
+            true => storable::judge_body(rule, &joined(chunks)),
+            false => BodyVerdict::Keep,
+        };
+        // What was fetched while the nodes may have disagreed stays suspect when they agree again.
+        let settled = match (settling, shared.groups.settling(fill.groups(), shared.clock.now())) {
+            // The news of a task's end can reach a client in ways that are not seen here, a log say, so
+            // nothing at all is kept before it.
+            (Settling::Open, _) | (_, Settling::Open) => return None,
+            (before, after) => before == Settling::Settled && after == Settling::Settled,
+        };
+        match verdict {
+            BodyVerdict::Refuse => None,
+            BodyVerdict::Keep if settled => Some(lifetimes),
+            BodyVerdict::Keep | BodyVerdict::KeepShortly => Some(shortly),
+        }
+    }
+
     fn outgoing(&self, fill: &Fill<Failure>) -> Outgoing {
         let site = &self.site;
         let now = site.shared.clock.now();

@@ -153,13 +153,17 @@ pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Res
     }
 }
 
-/// An answer that shows the end of a task overtakes what the task changed, before anybody hears of
-/// it.
+/// Whether an answer for `path` may tell of the end of a task that is waited for.
+pub(super) fn tells(site: &Site, path: &str) -> bool {
+    site.dialect().tells_of_operations(path) && !site.shared.operations.is_empty()
+}
+
+/// An answer that shows the end of tasks overtakes what they changed, before anybody hears of it.
 pub(super) fn observe(site: &Site, path: &str, body: &[u8]) {
-    if let Some(id) = site.dialect().operation_ended(path, body)
-        && site.shared.operations.ended(site.id, &id)
-    {
-        site.shared.count_invalidation(InvalidationCause::Operation);
+    for id in site.dialect().operations_ended(path, body) {
+        if site.shared.operations.ended(site.id, &id) {
+            site.shared.count_invalidation(InvalidationCause::Operation);
+        }
     }
 }
 
@@ -254,7 +258,7 @@ pub(super) async fn pass_keyed(
     {
         site.shared.forget_uncacheable(key);
     }
-    let body = if site.dialect().tells_of_operations(&pass.path) && head.status.is_success() {
+    let body = if head.status.is_success() && tells(&site, &pass.path) {
         match Limited::new(answer.body, HOLD).collect().await {
             Ok(whole) => {
                 let whole = whole.to_bytes();

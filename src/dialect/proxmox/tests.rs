@@ -95,9 +95,17 @@ fn tasks() {
     assert_eq!(started(r#"{"data":null}"#), None);
     assert_eq!(started(r#"{"data":"local:iso/a.iso"}"#), None);
     let path = format!("/api2/json/nodes/pve1/tasks/{UPID}/status");
-    let ended = |body: &str| operation_ended(&path, body.as_bytes()).map(|id| id.0);
-    assert_eq!(ended(r#"{"data":{"status":"stopped","exitstatus":"OK"}}"#).as_deref(), Some(UPID));
-    assert_eq!(ended(r#"{"data":{"status":"running"}}"#), None);
+    let ended = |path: &str, body: &str| {
+        operations_ended(path, body.as_bytes()).into_iter().map(|id| id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(&path, r#"{"data":{"status":"stopped","exitstatus":"OK"}}"#), [UPID]);
+    assert!(ended(&path, r#"{"data":{"status":"running"}}"#).is_empty());
+    let list = format!(r#"{{"data":[{{"upid":"{UPID}","endtime":5}},{{"upid":"UPID:x","pid":1}}]}}"#);
+    for path in ["/api2/json/cluster/tasks", "/api2/extjs/nodes/pve1/tasks"] {
+        assert_eq!(ended(path, &list), [UPID]);
+        assert!(tells_of_tasks(path));
+    }
+    assert!(ended("/api2/json/nodes/pve1/qemu", &list).is_empty());
     assert_eq!(task_of_status_path("/api2/json/nodes/pve1/status"), None);
 }
 
