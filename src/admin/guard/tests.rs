@@ -6,6 +6,10 @@ use http_body_util::{Empty, Full};
 
 use super::*;
 
+/// Names and values.
+type Fields<'f> = &'f [(&'f str, &'f str)];
+type Verdict = Result<(), Denied>;
+
 fn peer(address: &str, local: &str) -> Peer {
     let (address, local): (SocketAddr, SocketAddr) = (address.parse().unwrap(), local.parse().unwrap());
     Peer { address, local, tls: false, client_certificate: None }
@@ -22,7 +26,7 @@ fn request<B>(method: Method, body: B, fields: &[(&str, &str)]) -> Request<B> {
 #[test]
 fn without_a_token_only_this_machine_and_its_own_pages_get_in() {
     let host = ("host", "127.0.0.1:9006");
-    let cases: [(&str, &[(&str, &str)], Result<(), Denied>); 18] = [
+    let cases: [(&str, Fields<'_>, Verdict); 18] = [
         ("127.0.0.1:5", &[host], Ok(())),
         ("[::ffff:127.0.0.1]:5", &[host], Ok(())),
         ("[::1]:5", &[("host", "[::1]:9006")], Ok(())),
@@ -72,7 +76,7 @@ fn without_a_token_content_must_be_json() {
 async fn with_a_token_it_alone_decides() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("token");
-    let cases: [(&[u8], &[&str], Result<(), Denied>); 9] = [
+    let cases: [(&[u8], &[&str], Verdict); 9] = [
         (b"secret\n", &["Bearer secret"], Ok(())),
         (b"secret\r\n", &["bearer  secret"], Ok(())),
         (b"secret", &["Bearer secre"], Err(Denied::Token)),

@@ -234,3 +234,17 @@ async fn nobody_is_cut_who_made_room_in_time() {
     fill.push(Bytes::from_static(b"x")).expect("one still reads");
     reader.frame().await.expect("a frame").expect("not cut");
 }
+
+#[tokio::test]
+async fn a_detached_flight_serves_who_waits_and_nobody_else() {
+    let rig = Rig::new();
+    let (fill, waiter) = rig.lead();
+    assert_eq!(rig.flights.detach_all(), 1);
+    let (second, _waiter) = rig.lead();
+    fill.share(head(), Keeping::Kept);
+    fill.push(Bytes::from_static(b"old")).unwrap();
+    fill.finish(|| panic!("a detached flight stores nothing"));
+    assert_eq!(shared(waiter).await.collect().await.unwrap().to_bytes(), "old");
+    assert_eq!(rig.flights.len(), 1, "the second flight is still under way");
+    drop(second);
+}
