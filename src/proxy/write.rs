@@ -28,7 +28,7 @@ use crate::clock::Timestamp;
 use crate::dialect::OperationId;
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
-use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody};
+use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
 
 /// How long the nodes may disagree after a write that no rule names.
 const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
@@ -105,6 +105,12 @@ impl Sending {
             Err(error) => {
                 match error.outcome() {
                     upstream::Outcome::NeverSent => reach.judged = true,
+                    // Anybody can hang up within a request; holding groups by it takes somebody known.
+                    upstream::Outcome::Unknown
+                        if matches!(error, SendError::RequestBody) && !self.is_known() =>
+                    {
+                        reach.unlikely();
+                    }
                     upstream::Outcome::Unknown => reach.unknown(None),
                 }
                 return Err(Failure::from(&error));
@@ -130,6 +136,19 @@ impl Sending {
         }
         self.remember_console(head.status, answer.endpoint);
         Ok((head, Body::full(whole)))
+    }
+
+    /// Whether the API accepted this caller ever and has not refused it since, however long ago: a write
+    /// may be the first call after a pause. Of fields that have more than one reading only the API knows.
+    fn is_known(&self) -> bool {
+        let shared = &self.site.shared;
+        match self.write.caller {
+            Caller::Ambiguous => true,
+            Caller::One(partition) => {
+                let now = shared.clock.now();
+                shared.acceptance.is_accepted(self.site.id, partition, now, Duration::MAX)
+            }
+        }
     }
 
     fn remember_console(&self, status: StatusCode, endpoint: EndpointId) {
@@ -159,14 +178,13 @@ impl Reach<'_> {
         let shared = &site.shared;
         let now = shared.clock.now();
         let caller = self.sending.write.caller;
-        let was_accepted = matches!(caller, Caller::One(partition)
-            if shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for));
+        let is_known = self.sending.is_known();
         let rule = self.sending.write.rule(site);
         // A write accepts nobody: a login succeeds whatever other credential stands beside it.
         forward::learn(site, caller, Accepts::Nobody, status, self.left);
         match status.as_u16() {
             401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
-            400 | 422 if !was_accepted => self.judged = true,
+            400 | 422 if !is_known => self.judged = true,
             _ if site.dialect().is_unknown_outcome(status) => self.unknown(Some(endpoint)),
             _ => {
                 self.judged = true;
@@ -198,6 +216,16 @@ impl Reach<'_> {
         if !self.groups.is_empty() {
             site.shared.operations.begin(site.id, None, operation);
         }
+        self.overtake();
+    }
+
+    /// The content broke off, of somebody whom the API need not know: it hardly did anything, and if so
+    /// the settle time covers it.
+    fn unlikely(&mut self) {
+        self.judged = true;
+        let site = &*self.sending.site;
+        let settle = self.sending.write.rule(site).map_or(DEFAULT_SETTLE, |rule| rule.settle);
+        site.shared.groups.settle(&self.groups, site.shared.clock.now().after(settle), None);
         self.overtake();
     }
 

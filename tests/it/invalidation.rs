@@ -216,18 +216,37 @@ async fn a_client_that_leaves_within_a_write_changes_nothing_of_its_outcome() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome() {
-    let rig = Rig::start().await;
-    rig.warm(PATH).await;
-    let mut client = rig.connect().await;
-    let head = "POST /api2/json/item/1 HTTP/1.1\r\nHost: f\r\nContent-Length: 100\r\n\r\nhalf";
-    client.write(head.as_bytes()).await;
-    rig.origin().came(WRITE, 1).await;
-    drop(client);
-    let count = || rig.counter("forebay_invalidations_total");
-    crate::support::until("the invalidation", || count() == 1).await;
-    assert!(!rig.get(PATH).send().await.is_hit());
-    assert_eq!(rig.origin().count(WRITE), 1);
+async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it_is_known() {
+    let known = "Authorization: PVEAPIToken=user@pve!one=secret\r\n";
+    for (credential, cache) in [(known, "fwd=bypass; detail=unsettled"), ("", "fwd=stale; stored")] {
+        let rig = Rig::start().await;
+        rig.warm(PATH).await;
+        let mut client = rig.connect().await;
+        let head = format!("POST {PATH} HTTP/1.1\r\nHost: f\r\n{credential}Content-Length: 100\r\n\r\nhalf");
+        client.write(head.as_bytes()).await;
+        rig.origin().came(WRITE, 1).await;
+        drop(client);
+        let count = || rig.counter("forebay_invalidations_total");
+        crate::support::until("the invalidation", || count() == 1).await;
+        // Nobody can hold what others read by hanging up, and everybody overtakes it.
+        assert_eq!(rig.get(PATH).send().await.cache(), cache);
+        assert_eq!(rig.origin().count(WRITE), 1);
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_configuration_overtakes_although_the_writer_was_silent_for_long() {
+    let rules = crate::support::RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
+    let rig = Rig::with(Options { rules, ..Options::default() }).await;
+    rig.get(PATH).send().await;
+    rig.seconds(120).await;
+    rig.get(PATH).token("two").send().await;
+    rig.origin().on(WRITE, Reply::status(400, "Parameter verification failed"));
+    rig.ask("POST", PATH).token("three").send().await;
+    assert!(rig.get(PATH).token("two").send().await.is_hit(), "a stranger's");
+    rig.ask("POST", PATH).token("one").send().await;
+    assert!(!rig.get(PATH).token("two").send().await.is_hit());
     rig.finish().await;
 }
 
