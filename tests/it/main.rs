@@ -5,6 +5,7 @@ mod collapse;
 mod conditional;
 mod credentials;
 mod demo;
+mod docs;
 mod freshness;
 mod invalidation;
 mod keys;
