@@ -6,6 +6,7 @@ mod collapse;
 mod conditional;
 mod credentials;
 mod demo;
+mod docs;
 mod freshness;
 mod invalidation;
 mod keys;
