@@ -1,6 +1,7 @@
 //! Everything that is tested from outside, in one binary so that it links once.
 
 mod architecture;
+mod binary;
 mod collapse;
 mod conditional;
 mod credentials;
@@ -13,7 +14,9 @@ mod operations;
 mod outage;
 mod pack;
 mod passing;
+mod requests;
 mod schema;
 mod storing;
 mod support;
 mod uploads;
+mod upstreams;
