@@ -3,6 +3,7 @@
 mod architecture;
 mod binary;
 mod collapse;
+mod commands;
 mod conditional;
 mod credentials;
 mod demo;

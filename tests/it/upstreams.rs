@@ -154,11 +154,9 @@ fn one_whose_body_ends_too_early() {
             let mut connection = Connection::open(forebay.address());
             connection.write(get(target).as_bytes());
             let answer = connection.read();
-            assert!(
-                !answer.whole,
-                "{target}: the client must see that something is missing: {}",
-                answer.head
-            );
+            assert_eq!(answer.status(), 200);
+            assert!(!answer.whole, "{what}, {target}: the client must see that something is missing");
+            assert_eq!(answer.text(), came, "{what}, {target}: what came is handed on");
             assert!(connection.is_over());
         }
         assert_eq!(wire.count(), 3, "{what}: nothing was kept");
