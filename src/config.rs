@@ -19,7 +19,8 @@ pub use settings::{
 };
 
 use crate::rules::document::MAX_FILE;
-use crate::rules::{Diagnostic, RuleSet, builtin};
+use crate::rules::{Diagnostic, RuleSet, Severity, builtin};
+use resolve::coverage::{Scope, uncovered};
 use resolve::packs;
 
 /// The settings in the file at `path`, or all that is wrong with it. Warnings are left out; [`check`]
@@ -46,6 +47,11 @@ pub fn check(files: &[PathBuf]) -> Vec<Diagnostic> {
                 let (rules, mistakes) = packs::parse(&source, &text);
                 diagnostics.extend(mistakes);
                 diagnostics.extend(rules.iter().flat_map(RuleSet::warnings));
+                let missing = rules.as_ref().and_then(|rules| uncovered(rules, Scope::Pack));
+                diagnostics.extend(missing.map(|message| Diagnostic {
+                    severity: Severity::Warning,
+                    ..Diagnostic::whole_file(&source, message)
+                }));
             }
             Ok(text) => diagnostics.extend(resolve::config(&source, &text, directory(path)).1),
         }

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::semantics::query::Separators;
 
@@ -60,6 +60,17 @@ pub struct ServerLimits {
     /// Whether an answer with both `Connection: close` and `Connection: Keep-Alive` leaves the
     /// connection open.
     pub stray_close: bool,
+}
+
+/// A write of the API as its makers publish it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishedWrite {
+    /// The method.
+    pub method: Method,
+    /// The path template, for people and with the names that the API's documentation has.
+    pub path: String,
+    /// Paths that stand for all that the template means, as [`Dialect::read_path`] gives them.
+    pub samples: Vec<String>,
 }
 
 /// What an answer of the API says of a task.
@@ -231,6 +242,15 @@ impl Dialect {
         match self {
             Dialect::Proxmox => proxmox::error(path, status, message),
             Dialect::Plain => plain::error(status, message),
+        }
+    }
+
+    /// Every write of the API that is published, so that rules can be checked against all of them; empty
+    /// where nobody publishes such a list.
+    pub fn published_writes(self) -> Vec<PublishedWrite> {
+        match self {
+            Dialect::Proxmox => proxmox::published_writes(),
+            Dialect::Plain => Vec::new(),
         }
     }
 

@@ -55,8 +55,8 @@ pub struct RawListener {
     pub tls: Option<RawTlsIn>,
     /// The versions of HTTP that are spoken. Default: what suits the clients of the API.
     pub protocols: Option<Vec<Protocol>>,
-    /// How clients reach this address, for rewritten links; absent: from the request.
-    pub public_url: Option<String>,
+    /// Not built yet.
+    pub public_url: Option<NotBuilt>,
     /// Not built yet.
     pub intercept: Option<NotBuilt>,
     /// Not built yet.

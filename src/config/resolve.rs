@@ -1,5 +1,6 @@
 //! What the names in a configuration mean: upstreams, files, rules, and what follows from what.
 
+pub(super) mod coverage;
 pub(super) mod packs;
 mod upstream;
 
@@ -126,7 +127,12 @@ impl Resolver<'_> {
         config: &RawConfig,
         certs: &Path,
     ) -> Option<ListenerSettings> {
-        self.not_built(here, &[("intercept", raw.intercept.is_some()), ("tunnel", raw.tunnel.is_some())], "");
+        let keys = [
+            ("public_url", raw.public_url.is_some()),
+            ("intercept", raw.intercept.is_some()),
+            ("tunnel", raw.tunnel.is_some()),
+        ];
+        self.not_built(here, &keys, "");
         let mut listener = ListenerConfig::new(raw.address.0);
         listener.tls = match &raw.tls {
             None => None,
@@ -147,12 +153,6 @@ impl Resolver<'_> {
                 self.error(&[here, &at!["protocols"]].concat(), "at least one of http/1.1 and h2");
             }
         }
-        if let Some(url) = &raw.public_url
-            && !is_base_url(url)
-        {
-            let message = format!("`{url}` is not a base URL, as in https://lab.example");
-            self.error(&[here, &at!["public_url"]].concat(), message);
-        }
         let upstream = match (&raw.upstream, only) {
             (Some(name), _) if !config.upstreams.contains_key(name) => {
                 let known: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
@@ -171,12 +171,7 @@ impl Resolver<'_> {
             }
         };
         let protocols_named = raw.protocols.is_some();
-        Some(ListenerSettings {
-            config: listener,
-            upstream,
-            public_url: raw.public_url.clone(),
-            protocols_named,
-        })
+        Some(ListenerSettings { config: listener, upstream, protocols_named })
     }
 
     fn admin(&mut self, raw: &RawConfig) -> AdminSettings {
@@ -261,7 +256,7 @@ fn default_listener(upstream: &UpstreamSettings, address: SocketAddr, certs: &Pa
     if upstream.upstream.endpoints.iter().any(https) {
         config.tls = Some(TlsIn::Auto { certs: certs.to_path_buf() });
     }
-    ListenerSettings { config, upstream: upstream.name.clone(), public_url: None, protocols_named: false }
+    ListenerSettings { config, upstream: upstream.name.clone(), protocols_named: false }
 }
 
 /// The directory of certificates: as configured, else from the environment, else the default.
@@ -271,14 +266,6 @@ fn certs(directory: &Path, configured: Option<&str>) -> PathBuf {
         (None, Some(environment)) => PathBuf::from(environment),
         (None, None) => directory.join(DEFAULT_CERTS),
     }
-}
-
-fn is_base_url(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    matches!(uri.scheme_str(), Some("http" | "https"))
-        && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
-        && matches!(uri.path(), "" | "/")
-        && uri.query().is_none()
 }
 
 impl Settings {

@@ -38,8 +38,6 @@ pub struct ListenerSettings {
     pub config: ListenerConfig,
     /// The name of the upstream that it serves.
     pub upstream: String,
-    /// How clients reach it, for rewritten links; `None`: from the request.
-    pub public_url: Option<String>,
     /// Whether the protocols were named; otherwise the dialect of the API decides them.
     pub protocols_named: bool,
 }

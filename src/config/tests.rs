@@ -58,7 +58,7 @@ fn everything_that_is_written_is_read() {
     let text = "\
 listen:
   - {address: '[::1]:0', upstream: two, tls: {certificate: c.pem, key: k.pem, client_ca: c.pem}, protocols: [h2]}
-  - {address: 127.0.0.1:0, upstream: one, public_url: https://lab.example, tls: auto}
+  - {address: 127.0.0.1:0, upstream: one, tls: auto}
 certs: kept
 threads: 3
 log: {level: debug, format: json, requests: true}
@@ -94,7 +94,6 @@ upstreams:
     );
     assert!(matches!(&one.config.tls, Some(TlsIn::Auto { certs }) if certs.ends_with("kept")));
     assert_eq!(one.config.protocols, Protocols { http1: true, http2: true });
-    assert_eq!(one.public_url.as_deref(), Some("https://lab.example"));
     let log = LogSettings { level: LogLevel::Debug, format: LogFormat::Json, requests: true };
     assert_eq!((settings.threads, settings.log), (Some(3), log));
     assert!(settings.admin.named && settings.admin.token_file.is_some());
@@ -167,7 +166,7 @@ upstreams:
         "forebay.yaml:4:15: another listener has this address",
         "forebay.yaml:4:15: the admin service has this address",
         "forebay.yaml:4:42: at least one of http/1.1 and h2",
-        "forebay.yaml:4:58: `x` is not a base URL",
+        "forebay.yaml:4:46: `public_url` is part of the contract but not built yet",
         "forebay.yaml:5:5: there are several upstreams",
         "forebay.yaml:5:33: invalid value: string \"yes\", expected `auto` or a map",
         "forebay.yaml:6:5: there are several upstreams",

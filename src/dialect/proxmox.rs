@@ -3,6 +3,8 @@
 //! Facts are from the sources of pve-http-server, pve-common, pve-access-control and pve-manager;
 //! each one that surprises is named where it is used.
 
+mod published;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use serde_json::Value;
 use smallvec::smallvec;
 
 use super::{Credential, ErrorForm, OperationId, ServerLimits, decode};
+
+pub(super) use published::published_writes;
 
 pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     // pveproxy speaks HTTP/1 only, and clients read its reason phrases, which HTTP/2 has not.

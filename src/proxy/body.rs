@@ -21,6 +21,8 @@ pub enum Body {
     Shared(FlightBody<Failure>),
     /// From the upstream, for this client alone.
     Upstream(Box<AnswerBody>),
+    /// One that broke off; the client learns of it last.
+    Broken(Option<BodyError>),
 }
 
 impl Body {
@@ -43,15 +45,21 @@ impl HttpBody for Body {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match self.get_mut() {
-            Body::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Shared(body) => {
-                Pin::new(body).poll_frame(context).map(|frame| frame.map(|frame| frame.map_err(Into::into)))
-            }
-            Body::Upstream(body) => Pin::new(&mut **body)
-                .poll_frame(context)
-                .map(|frame| frame.map(|frame| frame.map_err(Into::into))),
+        let this = self.get_mut();
+        let polled = match this {
+            Body::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Body::Shared(body) => Pin::new(body).poll_frame(context).map_err(BodyError::from),
+            Body::Upstream(body) => Pin::new(&mut **body).poll_frame(context).map_err(BodyError::from),
+            Body::Broken(error) => return Poll::Ready(error.take().map(Err)),
+        };
+        if let Poll::Ready(Some(Err(error))) = polled {
+            // The HTTP library drops what it has not yet written when a body fails, the head above all.
+            // It writes whenever a body makes it wait, so it gets one turn for that before the error.
+            *this = Body::Broken(Some(error));
+            context.waker().wake_by_ref();
+            return Poll::Pending;
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -59,6 +67,7 @@ impl HttpBody for Body {
             Body::Full(bytes) => bytes.is_none(),
             Body::Shared(body) => body.is_end_stream(),
             Body::Upstream(body) => body.is_end_stream(),
+            Body::Broken(_) => false,
         }
     }
 
@@ -67,6 +76,7 @@ impl HttpBody for Body {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Body::Shared(body) => body.size_hint(),
             Body::Upstream(body) => body.size_hint(),
+            Body::Broken(_) => SizeHint::new(),
         }
     }
 }

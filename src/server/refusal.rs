@@ -88,17 +88,17 @@ impl Refusal {
     /// A sentence for the person who reads the answer.
     pub fn message(self) -> &'static str {
         match self {
-            Refusal::Malformed => "the request is not valid HTTP/1.1",
-            Refusal::LineEnding => "a line of the request does not end in CR LF",
-            Refusal::BothLengths => "the request has both Content-Length and Transfer-Encoding",
-            Refusal::ContentLength => "the request's Content-Length is not one decimal number",
-            Refusal::TransferEncoding => "the only supported Transfer-Encoding is chunked",
-            Refusal::Chunk => "the chunked request body is malformed",
-            Refusal::Version => "the HTTP version is not supported",
-            Refusal::HeadTooLarge => "the request head is too large",
-            Refusal::HeadTimeout => "the request head did not arrive in time",
-            Refusal::BodyTimeout => "the request body did not arrive in time",
-            Refusal::Handshake => "the TLS handshake failed",
+            Refusal::Malformed => "forebay: the request is not valid HTTP/1.1",
+            Refusal::LineEnding => "forebay: a line of the request does not end in CR LF",
+            Refusal::BothLengths => "forebay: the request has both Content-Length and Transfer-Encoding",
+            Refusal::ContentLength => "forebay: the request's Content-Length is not one decimal number",
+            Refusal::TransferEncoding => "forebay: the only supported Transfer-Encoding is chunked",
+            Refusal::Chunk => "forebay: the chunked request body is malformed",
+            Refusal::Version => "forebay: the HTTP version is not supported",
+            Refusal::HeadTooLarge => "forebay: the request head is too large",
+            Refusal::HeadTimeout => "forebay: the request head did not arrive in time",
+            Refusal::BodyTimeout => "forebay: the request body did not arrive in time",
+            Refusal::Handshake => "forebay: the TLS handshake failed",
         }
     }
 }

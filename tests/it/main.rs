@@ -2,11 +2,14 @@
 
 mod admin;
 mod architecture;
+mod binary;
 mod collapse;
+mod commands;
 mod conditional;
 mod credentials;
 mod demo;
 mod docs;
+mod drain;
 mod freshness;
 mod invalidation;
 mod keys;
@@ -15,7 +18,10 @@ mod operations;
 mod outage;
 mod pack;
 mod passing;
+mod reload;
+mod requests;
 mod schema;
 mod storing;
 mod support;
 mod uploads;
+mod upstreams;

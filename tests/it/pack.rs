@@ -1,7 +1,7 @@
 //! The built-in rules for Proxmox against the whole published API: every read has a policy, every write
 //! overtakes what it changes or says why it changes nothing, and nothing is shared that asks for a right.
 //!
-//! `tests/data/proxmox-endpoints.txt` is the list of calls, `tests/data/proxmox-changes.txt` says which
+//! `rules/proxmox.endpoints.txt` is the list of calls, `tests/data/proxmox-changes.txt` says which
 //! reads each write changes. Both are facts of Proxmox; neither knows of rules or groups.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use forebay::rules::{self, Fields, Group, Reuse, RuleSet, Sharing};
 use http::Method;
 
-const ENDPOINTS: &str = include_str!("../data/proxmox-endpoints.txt");
+const ENDPOINTS: &str = include_str!("../../rules/proxmox.endpoints.txt");
 const CHANGES: &str = include_str!("../data/proxmox-changes.txt");
 
 /// What stands for the parameters of a path: the first is what a write is made of, all are read.

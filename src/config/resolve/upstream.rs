@@ -5,10 +5,11 @@ use std::time::Duration;
 use http::HeaderName;
 
 use super::Resolver;
+use super::coverage::{Scope, uncovered};
 use crate::config::raw::{Concurrency, Mode, Pins, RawLimit, RawLimitMatch, RawTlsOut, RawUpstream};
 use crate::config::settings::UpstreamSettings;
-use crate::rules::RuleSet;
 use crate::rules::document::{Step, at};
+use crate::rules::{Diagnostic, RuleSet, Severity};
 use crate::units::Span;
 use crate::upstream::{Endpoint, LimitConfig, LimitKey, LimitMatches, TlsConfig, Trust, UpstreamConfig};
 
@@ -39,6 +40,10 @@ impl Resolver<'_> {
             self.error(&under("mode"), "`mode: observe` is part of the contract but not built yet");
         }
         let rules = raw.rules.as_ref().and_then(|names| self.packs(names, &under("rules")));
+        if let Some(message) = rules.as_ref().and_then(|rules| uncovered(rules, Scope::Upstream)) {
+            let diagnostic = self.document.error(&under("rules"), message);
+            self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+        }
 
         let mut config = UpstreamConfig::new(name, self.endpoints(&raw.endpoints, &under("endpoints")));
         config.tls = self.tls(&raw.tls, &under("tls"));
