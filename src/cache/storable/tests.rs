@@ -28,7 +28,8 @@ fn heads() {
     const FIVE: &str = "    ttl: 5s";
     const ORIGIN: &str = "    ttl: origin";
     let date = ("date", "Fri, 20 Nov 2026 10:00:00 GMT");
-    let cases: &[(&str, u16, &[(&'static str, &str)], &str)] = &[
+    type Field = (&'static str, &'static str);
+    let cases: &[(&str, u16, &[Field], &str)] = &[
         (FIVE, 200, &[], "keep 5"),
         (FIVE, 200, &[("cache-control", "max-age=0, no-cache")], "keep 5"),
         (FIVE, 200, &[("cache-control", "no-store")], "alone"),
