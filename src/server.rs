@@ -34,7 +34,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 
-pub use self::listener::Listener;
+pub use self::listener::{FreshTls, Listener};
 pub use self::refusal::{MAX_FIELDS, Refusal};
 pub use self::tls::configure as tls_config;
 

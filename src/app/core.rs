@@ -9,9 +9,9 @@ use tokio::sync::Notify;
 
 use super::{AppError, Sites, build_sites, check_token, install, probe};
 use crate::admin::{Process, ReloadError};
-use crate::config::{self, Settings};
+use crate::config::{self, ListenerSettings, Settings};
 use crate::proxy::{Shared, Site};
-use crate::server::Listener;
+use crate::server::{FreshTls, Listener};
 
 /// The part of an [`App`](super::App) that its admin address steers.
 pub(super) struct Core {
@@ -51,14 +51,17 @@ impl Core {
         check_token(&settings)?;
         probe::choose_rules(&mut settings, &self.shared.registry).await?;
         let built = build_sites(&settings, &self.shared, &self.sites)?;
+        let certificates: Result<Vec<_>, _> = self.listeners.lock().iter().map(Listener::read_tls).collect();
+        // From here on nothing fails.
+        certificates?.into_iter().for_each(FreshTls::install);
         install(&self.sites, built);
         self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
-        for listener in self.listeners.lock().iter() {
-            listener.reload_tls()?;
-        }
         let mut current = self.settings.lock();
         let addresses = |s: &Settings| {
-            s.listeners.iter().map(|l| (l.config.address, l.upstream.clone())).collect::<Vec<_>>()
+            let of = |l: &ListenerSettings| {
+                (l.config.address, l.config.tls.clone(), l.config.protocols, l.upstream.clone())
+            };
+            s.listeners.iter().map(of).collect::<Vec<_>>()
         };
         if addresses(&current) != addresses(&settings)
             || current.cache != settings.cache

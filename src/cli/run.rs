@@ -52,6 +52,13 @@ async fn serve(settings: Settings) -> ExitCode {
         Ok(signals) => signals,
         Err(error) => return unusable(error),
     };
+    let files = settings.file.iter().cloned().chain(settings.files());
+    let mut watcher = Watcher::new(if settings.file.is_some() { files.collect() } else { Vec::new() });
+    // Once more under watch: nobody would notice a change between the first reading and the watch.
+    let settings = match settings.file.clone().map_or(Ok(settings), |file| config::load(&file)) {
+        Ok(settings) => settings,
+        Err(mistakes) => return report(&mistakes),
+    };
     let begun = tokio::select! {
         begun = App::start(settings.clone(), Clock::system()) => begun,
         _ = signals.next() => return ExitCode::SUCCESS,
@@ -61,7 +68,6 @@ async fn serve(settings: Settings) -> ExitCode {
         Err(error) => return unusable(error),
     };
     announce(&app, &settings);
-    let mut watcher = Watcher::new(app.files());
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
@@ -73,6 +79,7 @@ async fn serve(settings: Settings) -> ExitCode {
         };
         match signal {
             Signal::Reload => {
+                watcher.look();
                 if let Err(ReloadError::NoFile) = app.reload_file().await {
                     tracing::info!("there is no file to reload");
                 }

@@ -67,8 +67,14 @@ impl Listener {
     /// Reads the certificate files again, for the connections to come. On an error everything stays as it
     /// was. Blocks on files; a listener without TLS has nothing to do.
     pub fn reload_tls(&self) -> Result<(), ServerError> {
-        self.tls.store(read_tls(&self.config)?);
+        self.read_tls()?.install();
         Ok(())
+    }
+
+    /// Reads the certificate files again without serving them yet: what can fail comes first where several
+    /// things have to change together. Blocks on files.
+    pub fn read_tls(&self) -> Result<FreshTls, ServerError> {
+        Ok(FreshTls { fresh: read_tls(&self.config)?, served: self.tls.clone() })
     }
 
     /// Stops accepting, lets the requests in progress and the upgraded connections finish for at most
@@ -80,6 +86,19 @@ impl Listener {
             tracing::warn!(address = %self.address, "connections were cut off at the end of the drain");
         }
         connections.shutdown().await;
+    }
+}
+
+/// Certificates that were read again and not served yet.
+pub struct FreshTls {
+    fresh: Option<Arc<ServerConfig>>,
+    served: Arc<ArcSwapOption<ServerConfig>>,
+}
+
+impl FreshTls {
+    /// Serves them to the connections to come.
+    pub fn install(self) {
+        self.served.store(self.fresh);
     }
 }
 

@@ -78,9 +78,29 @@ impl Watcher {
         }
     }
 
-    /// Watches these files instead, from the content that they have now. Blocks on files.
+    /// From now on a change is what differs from the content that the files have now. To be called
+    /// before they are read for another reason than a change, so that nothing is missed in between.
+    /// Blocks on files.
+    pub fn look(&self) {
+        let mut watched = self.watched.files.lock();
+        *watched = Files::read(watched.paths.to_vec());
+        drop(watched);
+        self.watched.stirred.notify_one();
+    }
+
+    /// Watches these files instead: those that were watched before from the content that is known, since
+    /// they may have changed while their user was busy with it, the others from the content that they
+    /// have now. Blocks on files.
     pub fn set_files(&self, files: Vec<PathBuf>) {
-        *self.watched.files.lock() = Files::read(files);
+        let mut watched = self.watched.files.lock();
+        let mut next = Files::read(files);
+        for (path, known) in next.paths.iter().zip(&mut next.known) {
+            if let Some(place) = watched.paths.iter().position(|watched| watched == path) {
+                *known = watched.known[place];
+            }
+        }
+        *watched = next;
+        drop(watched);
         self.watched.stirred.notify_one();
     }
 }
