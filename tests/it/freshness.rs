@@ -90,10 +90,13 @@ async fn a_client_may_want_an_answer_that_is_younger() {
         assert_eq!(got.is_hit(), does, "{asks}: {}", got.cache());
         assert_eq!(rig.origin().count("GET /api2/json/item/1"), if does { 1 } else { 2 }, "{asks}");
         if !does {
-            assert_eq!(rig.origin().last("GET /api2/json/item/1").field("cache-control"), match asks {
-                "no-store" => Some("no-store"),
-                _ => None,
-            });
+            assert_eq!(
+                rig.origin().last("GET /api2/json/item/1").field("cache-control"),
+                match asks {
+                    "no-store" => Some("no-store"),
+                    _ => None,
+                }
+            );
             let next = rig.get("/api2/json/item/1").send().await;
             let refreshed = if asks == "no-store" { "hit; ttl=4" } else { "hit; ttl=10" };
             assert_eq!(next.cache(), refreshed, "{asks}");

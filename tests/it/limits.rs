@@ -1,6 +1,6 @@
 //! How much reaches the upstream, and what those are told who have to wait too long.
 
-use crate::support::{Gate, Options, Reply, Rig};
+use crate::support::{Gate, Options, Reply, Rig, until};
 
 async fn limited(upstream: &str) -> Rig {
     Rig::with(Options { upstream: upstream.into(), ..Options::default() }).await
@@ -37,7 +37,8 @@ async fn a_refused_write_changes_nothing_and_was_not_sent() {
 
 #[tokio::test]
 async fn principals_have_their_own_share_once_they_are_accepted() {
-    let rig = limited("limits: [{match: reads, per: [principal], rate: 1/m, burst: 2}]\nqueue: {wait: 5s}").await;
+    let rig =
+        limited("limits: [{match: reads, per: [principal], rate: 1/m, burst: 2}]\nqueue: {wait: 5s}").await;
     // The first call of each is charged to the address that all of them come from.
     for token in ["one", "two"] {
         assert_eq!(rig.get("/api2/json/passed/1").token(token).send().await.status, 200);
@@ -59,7 +60,10 @@ async fn the_upstreams_429_pauses_everybody() {
     let slow = Reply::status(429, "Slow down").field("Retry-After", "30");
     rig.origin().on_each("GET /api2/json/passed/1", [slow, Reply::numbered()]);
     let first = rig.get("/api2/json/passed/1").send().await;
-    assert_eq!((first.status, first.reason.as_str(), first.field("retry-after")), (429, "Slow down", Some("30")));
+    assert_eq!(
+        (first.status, first.reason.as_str(), first.field("retry-after")),
+        (429, "Slow down", Some("30"))
+    );
     for (method, path) in [("GET", "/api2/json/item/1"), ("POST", "/api2/json/item/1")] {
         let got = rig.ask(method, path).token("two").send().await;
         assert_eq!((got.status, got.cache()), (429, "detail=paused"));
@@ -73,7 +77,7 @@ async fn the_upstreams_429_pauses_everybody() {
     // Near its end, calls wait for it instead.
     rig.seconds(27).await;
     let waiting = rig.get("/api2/json/passed/1").spawn();
-    crate::support::until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
+    until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
     assert_eq!(rig.origin().calls().len(), 2);
     rig.seconds(3).await;
     assert_eq!(waiting.await.expect("answered").status, 200);
@@ -90,7 +94,7 @@ async fn a_full_queue_answers_at_once() {
     let first = rig.get("/api2/json/passed/1").spawn();
     rig.origin().came("GET /api2/json/passed/1", 1).await;
     let second = rig.get("/api2/json/passed/1").spawn();
-    crate::support::until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
+    until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
     let third = rig.get("/api2/json/passed/1").send().await;
     assert_eq!((third.status, third.cache()), (429, "detail=limited"));
     assert_eq!(third.reason, "forebay: too many calls are waiting for the API");
@@ -107,7 +111,8 @@ async fn strangers_leave_room_for_those_who_were_accepted() {
     rig.warm("/api2/json/item/1").await;
     let gate = Gate::new();
     rig.origin().on("GET /api2/json/item/2", Reply::status(401, "No ticket").held(&gate));
-    let strangers: Vec<_> = (0..20).map(|n| rig.get("/api2/json/item/2").token(&format!("x{n}")).spawn()).collect();
+    let strangers: Vec<_> =
+        (0..20).map(|n| rig.get("/api2/json/item/2").token(&format!("x{n}")).spawn()).collect();
     rig.waiting(20).await;
     rig.origin().came("GET /api2/json/item/2", 2).await;
     assert_eq!(rig.get("/api2/json/passed/1").send().await.status, 200);

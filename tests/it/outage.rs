@@ -15,7 +15,10 @@ async fn statuses_of_an_outage_are_stood_in_for_and_others_are_not() {
         (Reply::status(504, "Gateway Timeout"), Some("fwd=stale; fwd-status=504; detail=stale-if-error")),
         (Reply::status(595, "No route to host"), Some("fwd=stale; fwd-status=595; detail=stale-if-error")),
         (Reply::status(596, "Broken pipe"), Some("fwd=stale; fwd-status=596; detail=stale-if-error")),
-        (Reply::status(599, "Too many redirections"), Some("fwd=stale; fwd-status=599; detail=stale-if-error")),
+        (
+            Reply::status(599, "Too many redirections"),
+            Some("fwd=stale; fwd-status=599; detail=stale-if-error"),
+        ),
         (Reply::status(429, "Slow down"), Some("fwd=stale; fwd-status=429; detail=stale-if-error")),
         (Reply::reset(), Some("fwd=stale; detail=stale-if-error")),
         (Reply::garbage(), Some("fwd=stale; detail=stale-if-error")),
@@ -37,7 +40,9 @@ async fn statuses_of_an_outage_are_stood_in_for_and_others_are_not() {
                 assert_eq!((got.status, got.reason.as_str(), got.cache()), (200, "OK", cache));
                 assert_eq!((got.text(), got.field("age")), (old.as_str(), Some("11")));
             }
-            None => assert!(got.status >= 400 && got.cache() == "fwd=stale", "{} {}", got.status, got.cache()),
+            None => {
+                assert!(got.status >= 400 && got.cache() == "fwd=stale", "{} {}", got.status, got.cache())
+            }
         }
         rig.finish().await;
     }
@@ -97,7 +102,10 @@ async fn whoever_wrote_gets_the_error() {
     }
     rig.seconds(11).await;
     let actor = rig.get(PATH).send().await;
-    assert_eq!((actor.status, actor.reason.as_str(), actor.cache()), (503, "Service Unavailable", "fwd=stale"));
+    assert_eq!(
+        (actor.status, actor.reason.as_str(), actor.cache()),
+        (503, "Service Unavailable", "fwd=stale")
+    );
     assert_eq!(rig.get(PATH).token("two").send().await.status, 200, "a watcher");
     assert_eq!(rig.get("/api2/json/all/1").send().await.status, 200, "where the rule says everyone");
     rig.finish().await;

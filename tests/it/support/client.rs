@@ -124,6 +124,11 @@ impl Opened {
         Self { stream, unread: Vec::new(), bodiless: false, head: String::new() }
     }
 
+    /// Leaves with a reset, so that nobody can believe that the answer is still wanted.
+    pub fn abort(self) {
+        self.stream.set_zero_linger().expect("an option of sockets");
+    }
+
     /// Writes these bytes.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("forebay reads");
@@ -167,7 +172,8 @@ impl Opened {
         let chunked = field(&self.head, "transfer-encoding").is_some();
         let bodiless = self.bodiless || status == 304 || status == 204;
         // Every request asks for the connection's end.
-        let reading = async { while self.stream.read_buf(&mut self.unread).await.is_ok_and(|read| read > 0) {} };
+        let reading =
+            async { while self.stream.read_buf(&mut self.unread).await.is_ok_and(|read| read > 0) {} };
         within("the end of an answer", reading).await;
         let (body, whole) = match (bodiless, chunked, length) {
             (true, ..) => (Vec::new(), self.unread.is_empty()),
@@ -186,7 +192,8 @@ fn unchunk(mut bytes: &[u8]) -> (Vec<u8>, bool) {
     let mut body = Vec::new();
     loop {
         let Some(end) = bytes.windows(2).position(|two| two == b"\r\n") else { return (body, false) };
-        let size = std::str::from_utf8(&bytes[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
+        let size =
+            std::str::from_utf8(&bytes[..end]).ok().and_then(|size| usize::from_str_radix(size, 16).ok());
         let size = size.expect("the size of a chunk");
         bytes = &bytes[end + 2..];
         if size == 0 {
