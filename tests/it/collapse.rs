@@ -76,7 +76,7 @@ async fn a_leader_that_leaves_takes_nobody_along() {
     rig.waiting(1).await;
     let clients: Vec<_> = (0..5).map(|_| rig.get(PATH).spawn()).collect();
     rig.waiting(6).await;
-    drop(leader);
+    leader.abort();
     gate.open();
     assert!(all(clients).await.iter().all(|got| got.status == 200 && got.whole));
     assert!(rig.get(PATH).send().await.is_hit());
@@ -91,7 +91,7 @@ async fn an_answer_that_everybody_left_is_stored_all_the_same() {
     rig.origin().on(CALL, Reply::numbered().held(&gate));
     let leader = rig.get(PATH).sent().await;
     rig.origin().came(CALL, 1).await;
-    drop(leader);
+    leader.abort();
     gate.open();
     rig.quiet().await;
     assert!(rig.get(PATH).send().await.is_hit());

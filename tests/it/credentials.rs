@@ -1,6 +1,6 @@
 //! Nobody else's data: who may see what was fetched by whom.
 
-use crate::support::{Ask, Gate, Reply, Rig};
+use crate::support::{Ask, Gate, Options, RULES, Reply, Rig};
 
 const PATH: &str = "/api2/json/item/1";
 const CALL: &str = "GET /api2/json/item/1";
@@ -148,8 +148,8 @@ async fn an_answer_under_way_at_a_refusal_is_not_stored() {
 
 #[tokio::test]
 async fn acceptance_ends_and_one_call_renews_it() {
-    let rules = crate::support::RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
-    let rig = Rig::with(crate::support::Options { rules, ..Default::default() }).await;
+    let rules = RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
+    let rig = Rig::with(Options { rules, ..Default::default() }).await;
     let old = rig.warm(PATH).await;
     rig.seconds(59).await;
     assert!(rig.get(PATH).send().await.is_hit());

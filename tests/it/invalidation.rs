@@ -1,6 +1,6 @@
 //! Never the past: what a write overtakes, and what it does not.
 
-use crate::support::{Gate, Opened, Options, Reply, Rig};
+use crate::support::{Gate, Opened, Options, RULES, Reply, Rig, until};
 
 const PATH: &str = "/api2/json/item/1";
 const CALL: &str = "GET /api2/json/item/1";
@@ -205,11 +205,11 @@ async fn a_client_that_leaves_within_a_write_changes_nothing_of_its_outcome() {
     rig.origin().on(WRITE, Reply::numbered().held(&gate));
     let writing = rig.ask("POST", PATH).body("a=b").sent().await;
     rig.origin().came(WRITE, 1).await;
-    drop(writing);
+    writing.abort();
     rig.warm(PATH).await;
     gate.open();
     let count = || rig.counter("forebay_invalidations_total");
-    crate::support::until("the invalidation", || count() == 1).await;
+    until("the invalidation", || count() == 1).await;
     assert!(!rig.get(PATH).send().await.is_hit());
     assert_eq!(rig.origin().count(WRITE), 1);
     rig.finish().await;
@@ -225,9 +225,9 @@ async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it
         let head = format!("POST {PATH} HTTP/1.1\r\nHost: f\r\n{credential}Content-Length: 100\r\n\r\nhalf");
         client.write(head.as_bytes()).await;
         rig.origin().came(WRITE, 1).await;
-        drop(client);
+        client.abort();
         let count = || rig.counter("forebay_invalidations_total");
-        crate::support::until("the invalidation", || count() == 1).await;
+        until("the invalidation", || count() == 1).await;
         // Nobody can hold what others read by hanging up, and everybody overtakes it.
         assert_eq!(rig.get(PATH).send().await.cache(), cache);
         assert_eq!(rig.origin().count(WRITE), 1);
@@ -237,7 +237,7 @@ async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it
 
 #[tokio::test]
 async fn a_refused_configuration_overtakes_although_the_writer_was_silent_for_long() {
-    let rules = crate::support::RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
+    let rules = RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
     let rig = Rig::with(Options { rules, ..Options::default() }).await;
     rig.get(PATH).send().await;
     rig.seconds(120).await;
@@ -319,7 +319,7 @@ async fn after_a_write_reads_go_where_it_went_and_are_kept_for_a_second() {
     let gate = Gate::new();
     rig.origins[wrote].on("GET /api2/json/passed/1", Reply::numbered().held(&gate));
     let busy: Vec<_> = (0..2).map(|_| rig.get("/api2/json/passed/1").spawn()).collect();
-    crate::support::until("both", || {
+    until("both", || {
         rig.origins.iter().map(|origin| origin.count("GET /api2/json/passed/1")).sum::<usize>() == 2
     })
     .await;

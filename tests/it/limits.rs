@@ -1,6 +1,6 @@
 //! How much reaches the upstream, and what those are told who have to wait too long.
 
-use crate::support::{Gate, Options, Reply, Rig};
+use crate::support::{Gate, Options, Reply, Rig, until};
 
 async fn limited(upstream: &str) -> Rig {
     Rig::with(Options { upstream: upstream.into(), ..Options::default() }).await
@@ -77,7 +77,7 @@ async fn the_upstreams_429_pauses_everybody() {
     // Near its end, calls wait for it instead.
     rig.seconds(27).await;
     let waiting = rig.get("/api2/json/passed/1").spawn();
-    crate::support::until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
+    until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
     assert_eq!(rig.origin().calls().len(), 2);
     rig.seconds(3).await;
     assert_eq!(waiting.await.expect("answered").status, 200);
@@ -94,7 +94,7 @@ async fn a_full_queue_answers_at_once() {
     let first = rig.get("/api2/json/passed/1").spawn();
     rig.origin().came("GET /api2/json/passed/1", 1).await;
     let second = rig.get("/api2/json/passed/1").spawn();
-    crate::support::until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
+    until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
     let third = rig.get("/api2/json/passed/1").send().await;
     assert_eq!((third.status, third.cache()), (429, "detail=limited"));
     assert_eq!(third.reason, "forebay: too many calls are waiting for the API");

@@ -1,6 +1,6 @@
 //! Content on its way to the upstream: streamed where its length is known, measured where it is not.
 
-use crate::support::{Gate, Reply, Rig};
+use crate::support::{Gate, Reply, Rig, until};
 
 const UPLOAD: &str = "/api2/json/nodes/pve1/storage/local/upload";
 const CALL: &str = "POST /api2/json/nodes/pve1/storage/local/upload";
@@ -17,7 +17,7 @@ async fn a_large_upload_streams() {
     client.write(head.as_bytes()).await;
     client.write(&half).await;
     // It is on its way long before it is whole.
-    crate::support::until("the first half", || {
+    until("the first half", || {
         rig.origin().count(CALL) == 1 && rig.origin().last(CALL).body.len() == 4 << 20
     })
     .await;

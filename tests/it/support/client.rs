@@ -124,6 +124,11 @@ impl Opened {
         Self { stream, unread: Vec::new(), bodiless: false, head: String::new() }
     }
 
+    /// Leaves with a reset, so that nobody can believe that the answer is still wanted.
+    pub fn abort(self) {
+        self.stream.set_zero_linger().expect("an option of sockets");
+    }
+
     /// Writes these bytes.
     pub async fn write(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("forebay reads");

@@ -162,13 +162,26 @@ pub struct Origin {
     task: JoinHandle<()>,
 }
 
+/// What the connections of an upstream share.
 #[derive(Default)]
-struct Script {
+pub struct Script {
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
     calls: Mutex<Vec<Call>>,
 }
 
+impl Script {
+    /// How many calls have come.
+    pub fn calls(&self) -> usize {
+        self.calls.lock().len()
+    }
+}
+
 impl Origin {
+    /// What its connections share.
+    pub fn script(&self) -> Arc<Script> {
+        self.script.clone()
+    }
+
     /// An upstream on a free port.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

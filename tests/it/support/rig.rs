@@ -37,19 +37,27 @@ writes:
 
 /// What differs from one rig to another.
 pub struct Options {
-    /// The rules.
+    /// The rules, or the name of a built-in pack.
     pub rules: String,
     /// Lines of YAML for the upstream, without indentation.
     pub upstream: String,
     /// The most that one stored body may have.
     pub max_object: &'static str,
-    /// How many upstreams are equals.
+    /// How many scripted upstreams are equals.
     pub endpoints: usize,
+    /// URLs of what stands in the place of scripted upstreams.
+    pub apis: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { rules: RULES.into(), upstream: String::new(), max_object: "1MiB", endpoints: 1 }
+        Self {
+            rules: RULES.into(),
+            upstream: String::new(),
+            max_object: "1MiB",
+            endpoints: 1,
+            apis: Vec::new(),
+        }
     }
 }
 
@@ -61,7 +69,8 @@ pub struct Rig {
     pub clock: Clock,
     /// The upstreams.
     pub origins: Vec<Origin>,
-    _directory: tempfile::TempDir,
+    /// Where its files are: `forebay.yaml` and `rules.yaml`.
+    pub directory: tempfile::TempDir,
 }
 
 impl Rig {
@@ -73,24 +82,31 @@ impl Rig {
     /// The same with options.
     pub async fn with(options: Options) -> Self {
         let mut origins = Vec::new();
-        for _ in 0..options.endpoints {
-            origins.push(Origin::start().await);
+        let mut endpoints = options.apis.clone();
+        if options.apis.is_empty() {
+            for _ in 0..options.endpoints {
+                origins.push(Origin::start().await);
+            }
+            endpoints.extend(origins.iter().map(|origin| format!("http://{}", origin.address)));
         }
-        let endpoints: Vec<_> = origins.iter().map(|origin| format!("http://{}", origin.address)).collect();
         let directory = tempfile::tempdir().expect("a directory for temporary files");
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
             std::fs::write(&path, text).expect("writable");
             path
         };
-        write("rules.yaml", &options.rules);
+        let pack = forebay::rules::builtin(&options.rules).is_some();
+        let rules = if pack { &options.rules } else { "rules.yaml" };
+        if !pack {
+            write("rules.yaml", &options.rules);
+        }
         let more: String = options.upstream.lines().map(|line| format!("    {line}\n")).collect();
         let config = write(
             "forebay.yaml",
             &format!(
                 "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
                  cache: {{memory: 64MiB, max_object: {}}}\nupstreams:\n  lab:\n    \
-                 endpoints: [{}]\n    rules: [rules.yaml]\n{more}",
+                 endpoints: [{}]\n    rules: [{rules}]\n{more}",
                 options.max_object,
                 endpoints.join(", ")
             ),
@@ -98,7 +114,7 @@ impl Rig {
         let settings = config::load(&config).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
         let clock = Clock::manual();
         let app = App::start(settings, clock.clone()).await.expect("forebay starts");
-        Self { app, clock, origins, _directory: directory }
+        Self { app, clock, origins, directory }
     }
 
     /// The first upstream.
@@ -163,8 +179,13 @@ impl Rig {
 
     /// Everything ends well, and every call that an upstream saw was counted.
     pub async fn finish(self) {
+        let origins: Vec<_> = self.origins.iter().map(|origin| origin.script()).collect();
+        self.finish_with(|| origins.iter().map(|script| script.calls() as u64).sum()).await;
+    }
+
+    /// The same where `seen` says how many calls the upstreams saw.
+    pub async fn finish_with(self, seen: impl Fn() -> u64) {
         self.quiet().await;
-        let seen = || self.origins.iter().map(|origin| origin.calls().len() as u64).sum::<u64>();
         let counted = || self.counter("forebay_upstream_requests_total");
         // A call is counted when its head has come, which the upstream cannot know.
         let mut tries = 0..100_000;
