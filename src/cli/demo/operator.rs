@@ -22,7 +22,7 @@ const RECONCILE_EVERY: Duration = Duration::from_secs(1);
 /// How often a task is asked whether it has ended.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// The pause between two changes of one guest.
-const CHANGE_EVERY: Duration = Duration::from_secs(2);
+const CHANGE_EVERY: Duration = Duration::from_secs(6);
 
 /// Reconciles every guest in turn and changes nothing.
 pub(super) async fn reconciler(mut client: Client, guests: Vec<Guest>) {
