@@ -173,7 +173,7 @@ class Proxy:
 
 
 def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, tls=False, cpu=PROXY_CPU, more="",
-                  concurrency=256):
+                  concurrency=256, binary=FOREBAY):
     """forebay with the full Proxmox pack behind `rules`, metrics and its default log."""
     port, tls_port, admin = free_port(), free_port(), free_port()
     directory = rig.directory / name
@@ -200,7 +200,7 @@ def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, t
         # Misses accept a credential; a run of hits alone may be longer than the default minute.
         "    accept_for: 1h\n" + more
     )
-    process = rig.start(FOREBAY, "run", "--config", directory / "forebay.yaml", cpu=cpu, name=name)
+    process = rig.start(binary, "run", "--config", directory / "forebay.yaml", cpu=cpu, name=name)
     wait_for(port, process, rig, name)
     return Proxy(name, process, port, tls_port if tls else None, admin)
 

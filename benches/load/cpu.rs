@@ -1,17 +1,30 @@
 //! The CPU time of processes.
 
+use std::collections::HashMap;
+
 use super::Result;
 
-/// Nanoseconds that all threads of `pids` have run for. The scheduler's own figure is used, because that of
-/// `stat` counts in ticks of 10 ms.
-pub fn nanoseconds(pids: &[u32]) -> Result<u64> {
-    let mut total = 0;
-    for pid in pids {
-        for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-            // A thread may end between the listing and the reading.
-            let Ok(text) = std::fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-            total += text.split(' ').next().unwrap_or_default().parse::<u64>()?;
+/// For how long each thread of some processes has run.
+pub struct Reading(HashMap<String, u64>);
+
+impl Reading {
+    /// Reads the scheduler's own figures, because those of `stat` count in ticks of 10 ms.
+    pub fn of(pids: &[u32]) -> Result<Reading> {
+        let mut threads = HashMap::new();
+        for pid in pids {
+            // Threads and whole processes may end between a listing and its reading.
+            let Ok(listing) = std::fs::read_dir(format!("/proc/{pid}/task")) else { continue };
+            for thread in listing.flatten() {
+                let Ok(text) = std::fs::read_to_string(thread.path().join("schedstat")) else { continue };
+                let ran = text.split(' ').next().unwrap_or_default().parse()?;
+                threads.insert(thread.file_name().to_string_lossy().into_owned(), ran);
+            }
         }
+        Ok(Reading(threads))
     }
-    Ok(total)
+
+    /// Nanoseconds that the threads that are still there have run since `earlier`.
+    pub fn since(&self, earlier: &Reading) -> u64 {
+        self.0.iter().map(|(thread, ran)| ran - earlier.0.get(thread).unwrap_or(&0)).sum()
+    }
 }

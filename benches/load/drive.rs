@@ -9,9 +9,10 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+use super::Result;
 use super::client::Peer;
+use super::cpu::Reading;
 use super::targets::{Shape, Targets};
-use super::{Result, cpu};
 
 /// `load drive`
 #[derive(Args)]
@@ -69,9 +70,9 @@ impl Drive {
         counts.requests.set(0);
         counts.hits.set(0);
         counts.microseconds.borrow_mut().clear();
-        let (before, start) = (cpu::nanoseconds(&self.pid)?, Instant::now());
+        let (before, start) = (Reading::of(&self.pid)?, Instant::now());
         wait(&counts, self.seconds).await;
-        let (used, took) = (cpu::nanoseconds(&self.pid)? - before, start.elapsed());
+        let (used, took) = (Reading::of(&self.pid)?.since(&before), start.elapsed());
         if let Some(failure) = counts.failure.take() {
             return Err(failure.into());
         }

@@ -9,8 +9,9 @@ use clap::Args;
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
+use super::Result;
 use super::client::{Connector, Peer};
-use super::{Result, cpu};
+use super::cpu::Reading;
 
 /// `load poll`
 #[derive(Args)]
@@ -46,7 +47,7 @@ impl Poll {
         let requests: Rc<Vec<Vec<u8>>> =
             Rc::new(text.lines().map(|target| [b"GET ", target.as_bytes(), &rest].concat()).collect());
         let counts = Rc::new(Counts::default());
-        let (before, start) = (cpu::nanoseconds(&self.pid)?, Instant::now());
+        let (before, start) = (Reading::of(&self.pid)?, Instant::now());
         let mut dashboards = Vec::new();
         for number in 0..self.dashboards {
             let (connector, requests, counts) = (self.peer.connector()?, requests.clone(), counts.clone());
@@ -68,7 +69,7 @@ impl Poll {
         for dashboard in dashboards {
             dashboard.await?;
         }
-        let used = cpu::nanoseconds(&self.pid)? - before;
+        let used = Reading::of(&self.pid)?.since(&before);
         let mut times = counts.microseconds.take();
         times.sort_unstable();
         let at = |share: f64| times.get((times.len() as f64 * share) as usize).copied();
