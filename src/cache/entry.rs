@@ -117,8 +117,7 @@ impl Entry {
     /// store are left out; `etag` is added where the upstream gave none.
     pub fn assemble(head: &Head, body: &[Bytes], about: Provenance, etag: Option<&str>) -> Entry {
         let body_length: usize = body.iter().map(Bytes::len).sum();
-        let mut block =
-            BytesMut::with_capacity(about.target.len() + 48 * (head.fields.len() + 1) + body_length);
+        let mut block = BytesMut::with_capacity(about.target.len() + 48 * (head.fields.len() + 1));
         block.put_slice(about.target.as_bytes());
         let fields_start = block.len() as u32;
         let mut field_count = 0;

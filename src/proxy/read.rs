@@ -39,7 +39,8 @@ pub(super) async fn read(
             return respond::hit(&site, &request, &read, client, started, key, &entry);
         }
         Lookup::Pass(forward, detail) => {
-            return forward::pass(site, request, client, started, straight(read, forward, detail)).await;
+            let pass = straight(read, forward, detail);
+            return Box::pin(forward::pass(site, request, client, started, pass)).await;
         }
     };
     let reading = Reading { site, request, client, started, read, absent };
@@ -87,10 +88,11 @@ impl Reading {
         self.asked().conclude(Outcome::Other(failure.detail()), response)
     }
 
-    /// Forwards the request for itself.
+    /// Forwards the request for itself. Boxed, so that the many reads which need no call of their own
+    /// do not carry the room for one.
     async fn alone(self, detail: Detail, key: Option<Key>) -> Response<Body> {
         let pass = straight(self.read, self.absent.forward, detail);
-        forward::pass_keyed(self.site, self.request, self.client, self.started, pass, key).await
+        Box::pin(forward::pass_keyed(self.site, self.request, self.client, self.started, pass, key)).await
     }
 
     /// The stale answer, with a refresh behind it, where the rule and the client allow it

@@ -20,8 +20,6 @@ use super::wire::{Io, MAX_ANSWER_HEAD, Wire, WireState};
 /// Pings on HTTP/2 connections: without them a dead one swallows calls until TCP gives up.
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
-/// More field lines than any API sends.
-const MAX_ANSWER_LINES: usize = 256;
 
 /// A connection that nobody uses yet.
 pub(super) enum Fresh {
@@ -108,9 +106,9 @@ impl Connector {
     async fn http1(&self, io: Box<dyn Io>) -> io::Result<Fresh> {
         let state = Arc::new(WireState::default());
         let wire = Wire::new(io, Arc::clone(&state), self.close);
+        // The codec's own bound of 100 field lines stays: only for that it needs no memory.
         let (sender, connection) = http1::Builder::new()
             .max_header_size(MAX_ANSWER_HEAD)
-            .max_headers(MAX_ANSWER_LINES)
             .handshake(TokioIo::new(wire))
             .await
             .map_err(io::Error::other)?;

@@ -113,13 +113,20 @@ impl AsyncRead for Wire {
             if !filter.wants_head() {
                 break this.poll_socket(cx, buf);
             }
-            let mut chunk = [0; 4096];
-            let mut chunk = ReadBuf::new(&mut chunk);
-            match this.poll_socket(cx, &mut chunk) {
-                Poll::Ready(Ok(())) => filter.take(chunk.filled()),
+            // Read where it is wanted, and taken from there only when it is not whole.
+            let before = buf.filled().len();
+            match this.poll_socket(cx, buf) {
+                Poll::Ready(Ok(())) => {}
                 other => break other,
             }
-            if chunk.filled().is_empty() {
+            if let Some(length) = filter.pass(&mut buf.filled_mut()[before..]) {
+                buf.set_filled(before + length);
+                break Poll::Ready(Ok(()));
+            }
+            let ended = buf.filled().len() == before;
+            filter.take(&buf.filled()[before..]);
+            buf.set_filled(before);
+            if ended {
                 filter.give(buf);
                 break Poll::Ready(Ok(()));
             }

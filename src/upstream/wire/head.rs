@@ -1,5 +1,7 @@
 //! Taking the stray `Connection: close` out of an answer's head.
 
+use std::ops::Range;
+
 use bytes::{Buf, BytesMut};
 use tokio::io::ReadBuf;
 
@@ -32,6 +34,16 @@ impl HeadFilter {
         length > 0
     }
 
+    /// Lets bytes that hold a whole head through where they are, which is what nearly every answer
+    /// comes as; the length of what is left of them, or `None` if they must be taken.
+    pub(super) fn pass(&mut self, bytes: &mut [u8]) -> Option<usize> {
+        let end = end_of_head(bytes).filter(|end| self.head.is_empty() && !is_interim(&bytes[..*end]))?;
+        self.expecting = false;
+        let Some(close) = stray_close(&bytes[..end]) else { return Some(bytes.len()) };
+        bytes.copy_within(close.end.., close.start);
+        Some(bytes.len() - close.len())
+    }
+
     /// Takes bytes from the socket while a head is expected; none means that the stream has ended.
     pub(super) fn take(&mut self, bytes: &[u8]) {
         self.head.extend_from_slice(bytes);
@@ -56,7 +68,7 @@ impl HeadFilter {
 /// The index after the empty line.
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
     let mut line = 0;
-    for (index, _) in bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n') {
+    for index in memchr::memchr_iter(b'\n', bytes) {
         let length = index - line;
         if line > 0 && (length == 0 || (length == 1 && bytes[line] == b'\r')) {
             return Some(index + 1);
@@ -71,7 +83,17 @@ fn is_interim(head: &[u8]) -> bool {
     status.len() >= 3 && status[0] == b'1' && &status[..3] != b"101"
 }
 
-fn without_stray_close(head: BytesMut) -> BytesMut {
+fn without_stray_close(mut head: BytesMut) -> BytesMut {
+    if let Some(close) = stray_close(&head) {
+        let length = head.len() - close.len();
+        head.copy_within(close.end.., close.start);
+        head.truncate(length);
+    }
+    head
+}
+
+/// Where the line stands that says `close` although another says `keep-alive`.
+fn stray_close(head: &[u8]) -> Option<Range<usize>> {
     let mut close = None;
     let mut keep_alive = false;
     let mut start = 0;
@@ -83,15 +105,7 @@ fn without_stray_close(head: BytesMut) -> BytesMut {
         }
         start += line.len();
     }
-    match close {
-        Some(line) if keep_alive => {
-            let mut kept = BytesMut::with_capacity(head.len());
-            kept.extend_from_slice(&head[..line.start]);
-            kept.extend_from_slice(&head[line.end..]);
-            kept
-        }
-        _ => head,
-    }
+    close.filter(|_| keep_alive)
 }
 
 fn connection_option(line: &[u8]) -> Option<&[u8]> {
@@ -110,9 +124,13 @@ mod tests {
         let mut out = Vec::new();
         let mut buffer = [0; 7];
         for piece in input.chunks(size).chain([&b""[..]]) {
+            let mut piece = piece.to_vec();
             match filter.wants_head() {
-                true => filter.take(piece),
-                false => out.extend_from_slice(piece),
+                true => match filter.pass(&mut piece) {
+                    Some(length) => out.extend_from_slice(&piece[..length]),
+                    None => filter.take(&piece),
+                },
+                false => out.extend_from_slice(&piece),
             }
             loop {
                 let mut buf = ReadBuf::new(&mut buffer);
