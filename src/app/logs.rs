@@ -22,7 +22,8 @@ impl Logs {
         };
         // The libraries' own lines stay out: at their finer levels they print fields of requests,
         // credentials among them.
-        let filter = EnvFilter::new(format!("off,forebay={level}"));
+        // Lines of requests have a switch of their own, which does not depend on the level.
+        let filter = EnvFilter::new(format!("off,forebay={level},forebay::request=info"));
         let logs = fmt::Subscriber::builder().with_env_filter(filter).with_writer(io::stderr);
         let begun = match settings.format {
             LogFormat::Json => tracing::subscriber::set_global_default(logs.json().finish()),

@@ -69,7 +69,7 @@ impl<'s> Asked<'s> {
                 rule = self.metrics.rule(),
                 outcome = outcome.as_str(),
                 status = response.status().as_u16(),
-                milliseconds = took.as_secs_f64() * 1000.0,
+                milliseconds = took.as_micros() as f64 / 1000.0,
                 "{line}"
             );
         }

@@ -88,8 +88,24 @@ impl Forebay {
         Self::start(&[("forebay.yaml", &config), ("rules.yaml", RULES)])
     }
 
-    /// Starts it in a directory that has a forebay.yaml with an info log.
+    /// Starts it in a directory that has a forebay.yaml with an info log, which tells the addresses.
     pub fn start_in(directory: tempfile::TempDir) -> Self {
+        let mut started = Self::spawn(directory, ([0; 4], 0).into());
+        started.admin = address(&started.log.wait_for("for operators at http"));
+        let lines = started.log();
+        let serving = lines.iter().filter(|line| line.contains("serving http"));
+        started.addresses = serving.map(|line| address(line)).collect();
+        started
+    }
+
+    /// Starts it in a directory whose forebay.yaml names a free address, and waits until it listens.
+    pub fn start_at(directory: tempfile::TempDir, address: SocketAddr) -> Self {
+        let started = Self::spawn(directory, address);
+        until("it listens", || TcpStream::connect(address).is_ok());
+        started
+    }
+
+    fn spawn(directory: tempfile::TempDir, address: SocketAddr) -> Self {
         let mut child =
             command(directory.path()).stderr(Stdio::piped()).spawn().expect("the program was built");
         let log = Arc::new(Log::default());
@@ -103,12 +119,8 @@ impl Forebay {
             shared.lines.lock().push(END.into());
             shared.more.notify_all();
         });
-        let admin = address(&log.wait_for("for operators at http"));
-        let lines = log.lines.lock();
-        let addresses = lines.iter().filter(|line| line.contains("serving http")).map(|line| address(line));
-        let addresses = addresses.collect();
-        drop(lines);
-        Self { child, log, reader: Some(reader), addresses, admin, directory }
+        let admin = ([0; 4], 0).into();
+        Self { child, log, reader: Some(reader), addresses: vec![address], admin, directory }
     }
 
     /// The first address.
@@ -329,6 +341,13 @@ impl Connection {
             body = std::mem::replace(&mut self.unread, rest);
         }
         Answer { head, body, whole }
+    }
+
+    /// The next `length` bytes.
+    pub fn next(&mut self, length: usize) -> Vec<u8> {
+        while self.unread.len() < length && self.more() {}
+        let rest = self.unread.split_off(length);
+        std::mem::replace(&mut self.unread, rest)
     }
 
     /// Whether the other side has closed and nothing is left.
