@@ -3,7 +3,6 @@
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -285,8 +284,6 @@ fn a_client_that_leaves_takes_nothing_along() {
     until("the call is upstream", || wire.count() == 1);
     drop(first);
     drop(closed);
-    let started = Instant::now();
     until("the fill is kept", || forebay.get("/api2/json/kept/1").cache().starts_with("hit"));
-    assert!(started.elapsed() < Duration::from_secs(10));
     assert_eq!(wire.count(), 1);
 }
