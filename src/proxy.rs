@@ -16,10 +16,11 @@ mod site;
 mod tunnel;
 mod write;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 pub use body::Body;
@@ -30,6 +31,8 @@ pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 
 use lookup::Lookup;
 use route::Route;
+
+use crate::semantics::fields;
 
 /// One upstream as clients reach it through a listener.
 #[derive(Clone)]
@@ -60,7 +63,10 @@ impl Proxy {
 
     /// The life of a request. Only what a hit needs happens here, without a wait and without an
     /// allocation of our own; everything that may go upstream has its own file.
-    pub async fn handle(&self, request: Request<Incoming>, client: std::net::SocketAddr) -> Response<Body> {
+    pub async fn handle(&self, mut request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+        if request.version() == Version::HTTP_2 {
+            fields::join_cookies(request.headers_mut());
+        }
         let site = self.site.load();
         let now = site.shared.clock.now();
         let admitted = match admit::admit(&site, &request) {

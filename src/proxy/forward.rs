@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -46,7 +46,7 @@ static OF_THE_CLIENTS_CACHE: [HeaderName; 8] = [
 ];
 
 /// The end-to-end fields of a request, for the upstream.
-pub(super) fn outgoing_fields(site: &Site, headers: &HeaderMap, version: Version) -> HeaderMap {
+pub(super) fn outgoing_fields(site: &Site, headers: &HeaderMap) -> HeaderMap {
     let mut headers = headers.clone();
     fields::remove_connection_specific(&mut headers);
     for name in site.dialect().internal_fields() {
@@ -55,25 +55,12 @@ pub(super) fn outgoing_fields(site: &Site, headers: &HeaderMap, version: Version
     headers.remove(header::HOST);
     headers.remove(header::EXPECT);
     headers.remove(header::CONTENT_LENGTH);
-    if version == Version::HTTP_2 {
-        join_cookies(&mut headers);
-    }
     headers
 }
 
-/// HTTP/2 may split a cookie field; HTTP/1.1 may not (RFC 9113 §8.2.3).
-fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
-    if crumbs.len() > 1
-        && let Ok(joined) = http::HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
-    {
-        headers.insert(header::COOKIE, joined);
-    }
-}
-
 /// The fields of a request whose answer may be stored.
-pub(super) fn fill_fields(site: &Site, headers: &HeaderMap, version: Version) -> HeaderMap {
-    let mut headers = outgoing_fields(site, headers, version);
+pub(super) fn fill_fields(site: &Site, headers: &HeaderMap) -> HeaderMap {
+    let mut headers = outgoing_fields(site, headers);
     for name in &OF_THE_CLIENTS_CACHE {
         headers.remove(name);
     }
@@ -224,7 +211,7 @@ pub(super) async fn pass_keyed(
     let outgoing = Outgoing {
         method: parts.method.clone(),
         target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-        headers: outgoing_fields(&site, &parts.headers, parts.version),
+        headers: outgoing_fields(&site, &parts.headers),
         host: None,
         body,
         endpoint: EndpointChoice::Any,

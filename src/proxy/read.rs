@@ -165,7 +165,7 @@ impl Reading {
             key: self.absent.key,
             endpoint: self.absent.endpoint,
             target: self.request.uri().path_and_query().expect("admitted with a path").clone(),
-            headers: forward::fill_fields(&self.site, self.request.headers(), self.request.version()),
+            headers: forward::fill_fields(&self.site, self.request.headers()),
             principal: Caller::One(self.read.partition).principal(&self.site, self.client),
             cause,
         }

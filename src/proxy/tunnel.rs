@@ -28,7 +28,7 @@ pub(super) async fn tunnel(
 ) -> Response<Body> {
     let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let wanted = request.headers().get(header::UPGRADE).cloned();
-    let mut headers = forward::outgoing_fields(&site, request.headers(), request.version());
+    let mut headers = forward::outgoing_fields(&site, request.headers());
     if let Some(wanted) = &wanted {
         headers.insert(header::UPGRADE, wanted.clone());
     }

@@ -85,7 +85,7 @@ impl Sending {
         let outgoing = Outgoing {
             method: parts.method.clone(),
             target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-            headers: forward::outgoing_fields(site, &parts.headers, parts.version),
+            headers: forward::outgoing_fields(site, &parts.headers),
             host: None,
             body,
             endpoint: EndpointChoice::Any,

@@ -39,6 +39,16 @@ pub fn remove_connection_specific(headers: &mut HeaderMap) {
     }
 }
 
+/// HTTP/2 may split a cookie field; HTTP/1.1 may not (RFC 9113 §8.2.3).
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();
+    if crumbs.len() > 1
+        && let Ok(joined) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
 /// Whether a field may be kept with a stored answer: connection-specific fields and the length are
 /// not (the length follows from the body), nor are `Set-Cookie` and `Age`, which speak of one
 /// moment, nor `Trailer`, because trailers are not kept.
