@@ -17,8 +17,9 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::admin::{Admin, ReloadError, Token, TokenError};
+use crate::cache::key::Secret;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Settings, UpstreamSettings};
 use crate::proxy::{Body, Proxy, Shared, Site};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
@@ -81,18 +82,23 @@ impl Sites {
 
 impl App {
     /// Starts to serve. `clock` is what ages are measured with.
-    pub async fn start(mut settings: Settings, clock: Clock) -> Result<App, AppError> {
+    pub async fn start(settings: Settings, clock: Clock) -> Result<App, AppError> {
+        Self::start_with(settings, clock, Secret::random()).await
+    }
+
+    /// The same with a secret that is known, so that which groups collide is the same in every run.
+    pub async fn start_with(mut settings: Settings, clock: Clock, secret: Secret) -> Result<App, AppError> {
         check_token(&settings)?;
         let registry = Registry::new();
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         registry.gauge("forebay_build_info", &labels).set(1.0);
-        let shared = Shared::new(clock, registry, settings.cache.memory, settings.cache.max_object);
+        let shared = Shared::new(clock, secret, registry, settings.cache.memory, settings.cache.max_object);
         shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
         probe::choose_rules(&mut settings, &shared.registry).await?;
         let sites = Arc::new(Sites::default());
         let mut listeners = Vec::new();
-        let built = build_sites(&settings, &shared, &sites)?;
-        install(&sites, built);
+        let built = plan_sites(&settings, &shared, &sites)?;
+        install(&sites, &shared, built);
         for listener in &settings.listeners {
             let proxy = sites.0.lock().get(&listener.upstream).map(|(_, proxy)| proxy.clone());
             let proxy = proxy.expect("the configuration refuses a listener without its upstream");
@@ -167,9 +173,16 @@ impl App {
     }
 }
 
-/// Builds every site of `settings`, with what the running ones of the same name can hand on. Nothing
-/// is changed before all of them are built.
-fn build_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Result<Vec<Site>, AppError> {
+/// A site that is about to be: all of it that can fail has been made.
+struct Planned {
+    id: u32,
+    settings: UpstreamSettings,
+    client: Upstream,
+}
+
+/// Plans every site of `settings`, with what the running ones of the same name can hand on. Nothing is
+/// changed here.
+fn plan_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Result<Vec<Planned>, AppError> {
     let running = running.0.lock();
     let mut next = running.values().map(|(id, _)| id + 1).max().unwrap_or(0);
     settings
@@ -185,16 +198,19 @@ fn build_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Re
             };
             let client =
                 client.map_err(|source| AppError::Upstream { name: upstream.name.clone(), source })?;
-            let rules = upstream.rules.clone().expect("rules were named or chosen by probing");
-            Ok(Site::new(shared.clone(), id, upstream.site.clone(), rules, client))
+            Ok(Planned { id, settings: upstream.clone(), client })
         })
         .collect()
 }
 
-fn install(sites: &Sites, built: Vec<Site>) {
+/// Puts what was planned into force; nothing of this can fail.
+fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
     let mut sites = sites.0.lock();
-    for site in built {
-        let (name, id, site) = (site.config.name.clone(), site.id, Arc::new(site));
+    for Planned { id, settings, client } in planned {
+        let name = settings.name;
+        let rules = settings.rules.expect("rules were named or chosen by probing");
+        client.apply_limits();
+        let site = Arc::new(Site::new(shared.clone(), id, settings.site, rules, client));
         match sites.get(&name) {
             Some((_, proxy)) => proxy.reload(site),
             None => drop(sites.insert(name, (id, Proxy::new(site)))),

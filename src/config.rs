@@ -59,6 +59,15 @@ pub fn check(files: &[PathBuf]) -> Vec<Diagnostic> {
     diagnostics
 }
 
+/// The admin address that the file at `path` names, whatever else is right or wrong in it: a mistake in
+/// an edit changes nothing for the process that is asked.
+pub fn admin_address(path: &Path) -> Result<Option<std::net::SocketAddr>, Diagnostic> {
+    let text = read(path)?;
+    let file: serde_yaml::Value = serde_yaml::from_str(&text).unwrap_or_default();
+    let address = file.get("admin").and_then(|admin| admin.get("address")).and_then(|a| a.as_str());
+    Ok(address.and_then(|address| address.parse().ok()))
+}
+
 /// The rules that `name` stands for: a built-in pack, or a file.
 pub fn rules(name: &str) -> Result<RuleSet, Vec<Diagnostic>> {
     let (rules, diagnostics) = match builtin(name) {

@@ -122,6 +122,11 @@ impl Dialect {
         }
     }
 
+    /// Whether the API takes the query of a write as further fields of its content, before those.
+    pub fn query_is_content(self) -> bool {
+        self == Dialect::Proxmox
+    }
+
     /// Query names that the API itself drops (cache busters).
     pub fn ignored_query(self) -> &'static [&'static str] {
         match self {

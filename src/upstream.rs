@@ -57,16 +57,27 @@ struct Inner {
 struct Shared {
     gate: Gate,
     seconds: Histogram,
-    failing_since: Mutex<Option<Instant>>,
+    silence: Mutex<Silence>,
+}
+
+/// When calls last got an answer, and since when they get none.
+#[derive(Default)]
+struct Silence {
+    answered: Option<Instant>,
+    since: Option<Instant>,
 }
 
 impl Shared {
     fn mark_answered(&self) {
-        *self.failing_since.lock() = None;
+        *self.silence.lock() = Silence { answered: Some(Instant::now()), since: None };
     }
 
-    fn mark_silent(&self) {
-        self.failing_since.lock().get_or_insert_with(Instant::now);
+    /// A call that began at `began` got no answer: the silence began then, unless others were answered
+    /// since.
+    fn mark_silent(&self, began: Instant) {
+        let mut silence = self.silence.lock();
+        let since = silence.answered.map_or(began, |answered| answered.max(began));
+        silence.since.get_or_insert(since);
     }
 }
 
@@ -141,7 +152,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             gate: Gate::new(&config.name, &config.limits, registry),
             seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
-            failing_since: Mutex::new(None),
+            silence: Mutex::default(),
         });
         let endpoints = endpoints(&config, &[])?;
         Ok(Self(Arc::new(Inner { config, endpoints, shared })))
@@ -149,13 +160,18 @@ impl Upstream {
 
     /// The same upstream under a new configuration of the same name. Endpoints whose settings and TLS
     /// files are unchanged keep their connections and state, unchanged limits their levels; pauses
-    /// and the queue go on. Calls in progress end under the old configuration. After an error the
-    /// old upstream is as it was.
+    /// and the queue go on. Calls in progress end under the old configuration. New limits count from
+    /// [`Upstream::apply_limits`] on; until then, and after an error, the old upstream is as it was.
     pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
         config.validate()?;
         let endpoints = endpoints(&config, &self.0.endpoints)?;
-        self.0.shared.gate.set_limits(&config.limits);
         Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared) })))
+    }
+
+    /// Puts the limits of this configuration into force, for all that share its level. Call it when
+    /// nothing can fail any more.
+    pub fn apply_limits(&self) {
+        self.0.shared.gate.set_limits(&self.0.config.limits);
     }
 
     /// Sends one call and waits for the head of its answer. Dropping the future frees all it holds
@@ -197,7 +213,7 @@ impl Upstream {
 
     /// Since when calls have got no answer at all; `None` after any answer.
     pub fn failing_since(&self) -> Option<Instant> {
-        *self.0.shared.failing_since.lock()
+        self.0.shared.silence.lock().since
     }
 
     /// Until when the API has asked not to be called.

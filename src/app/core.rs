@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{AppError, Sites, build_sites, check_token, install, probe};
+use super::{AppError, Sites, check_token, install, plan_sites, probe};
 use crate::admin::{Process, ReloadError};
 use crate::config::{self, ListenerSettings, Settings};
 use crate::proxy::{Shared, Site};
@@ -50,11 +50,11 @@ impl Core {
         let _one_at_a_time = self.reloading.lock().await;
         check_token(&settings)?;
         probe::choose_rules(&mut settings, &self.shared.registry).await?;
-        let built = build_sites(&settings, &self.shared, &self.sites)?;
+        let built = plan_sites(&settings, &self.shared, &self.sites)?;
         let certificates: Result<Vec<_>, _> = self.listeners.lock().iter().map(Listener::read_tls).collect();
         // From here on nothing fails.
         certificates?.into_iter().for_each(FreshTls::install);
-        install(&self.sites, built);
+        install(&self.sites, &self.shared, built);
         self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
         let mut current = self.settings.lock();
         let addresses = |s: &Settings| {

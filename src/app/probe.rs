@@ -1,14 +1,15 @@
 //! Which API an upstream without named rules is: asked by one call that needs no credential.
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::AppError;
 use crate::config::{self, Settings};
 use crate::telemetry::Registry;
 use crate::upstream::{CallCounter, CallKind, EndpointChoice, Outgoing, OutgoingBody, Upstream};
 
-/// The read that tells each API that has a built-in pack, and what it answers without a credential.
-const SIGNS: [(&str, &str, StatusCode); 1] = [("proxmox", "/api2/json/version", StatusCode::UNAUTHORIZED)];
+/// The read that tells each API that has a built-in pack, which answers it without a credential, and how
+/// its server calls itself.
+const SIGNS: [(&str, &str, &str); 1] = [("proxmox", "/api2/json/access/domains", "pve-api-daemon")];
 
 /// Names the rules of every upstream that has none.
 pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -> Result<(), AppError> {
@@ -20,7 +21,9 @@ pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -
         let mut reason = String::from("it is none that forebay has rules for");
         for (pack, target, sign) in SIGNS {
             match client.send(question(registry, &name, target)).await {
-                Ok(answer) if answer.parts.status == sign => {
+                Ok(answer)
+                    if answer.parts.status == StatusCode::OK && calls_itself(&answer.parts.headers, sign) =>
+                {
                     let rules = config::rules(pack).expect("the built-in packs are checked by a test");
                     settings.choose(&name, rules);
                 }
@@ -34,6 +37,10 @@ pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -
         tracing::info!(upstream = %name, "chose the rules by asking the API");
     }
     Ok(())
+}
+
+fn calls_itself(headers: &HeaderMap, name: &str) -> bool {
+    headers.get(header::SERVER).is_some_and(|server| server.as_bytes().starts_with(name.as_bytes()))
 }
 
 fn question(registry: &Registry, upstream: &str, target: &'static str) -> Outgoing {

@@ -41,11 +41,13 @@ impl Acceptance {
         self.known(site, credential).accepted_left.fetch_max(left.as_nanos(), Ordering::SeqCst);
     }
 
-    /// The API refused `credential`: whatever it accepted before `now` counts no more.
-    pub fn refuse(&self, site: u32, credential: Partition, now: Timestamp) {
-        if let Some(known) = self.0.get(&(site, credential)) {
-            known.refused_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
-        }
+    /// The API refused `credential`: whatever it accepted before `now` counts no more. Whether anything
+    /// was known of it before.
+    pub fn refuse(&self, site: u32, credential: Partition, now: Timestamp) -> bool {
+        let was_known = self.0.get(&(site, credential)).is_some();
+        // Recorded in any case: an answer under way to an earlier request must not accept it again.
+        self.known(site, credential).refused_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
+        was_known
     }
 
     /// Whether the API accepted `credential` within `accept_for` before `now`.

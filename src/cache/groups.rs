@@ -214,8 +214,9 @@ mod tests {
 
     use super::*;
 
+    /// With a fixed secret: with another one in a few hundred two of the groups below would collide.
     fn groups() -> Groups {
-        Groups::new(Secret::random())
+        Groups::new(Secret::from_bytes(&[7; 16]))
     }
 
     fn of(groups: &Groups, path: &str) -> Vec<GroupId> {

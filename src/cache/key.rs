@@ -78,7 +78,13 @@ impl Secret {
         let mut bytes = [0u8; 16];
         let filled = rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty());
         assert_eq!(filled, Ok(bytes.len()), "the operating system gives random numbers");
-        Self(SipHasher24::new_with_key(&bytes))
+        Self::from_bytes(&bytes)
+    }
+
+    /// The secret that these bytes are. One that others know protects nothing; it serves tests, which
+    /// then meet the same collisions of groups in every run.
+    pub fn from_bytes(bytes: &[u8; 16]) -> Self {
+        Self(SipHasher24::new_with_key(bytes))
     }
 
     /// The partition of a credential that consists of `parts`.

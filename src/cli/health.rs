@@ -14,9 +14,9 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net:
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(config: Option<PathBuf>) -> ExitCode {
-    let address = match config.or_else(default_config).map(|path| config::load(&path)) {
-        Some(Ok(settings)) => settings.admin.address,
-        Some(Err(mistakes)) => return report(&mistakes),
+    let address = match config.or_else(default_config).map(|path| config::admin_address(&path)) {
+        Some(Ok(address)) => address.unwrap_or(DEFAULT_ADMIN),
+        Some(Err(mistake)) => return report(&[mistake]),
         None => DEFAULT_ADMIN,
     };
     match ready(address) {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
 use crate::cache::flight::FlightBody;
@@ -19,8 +20,8 @@ pub enum Body {
     Full(Option<Bytes>),
     /// From a flight that others read too.
     Shared(FlightBody<Failure>),
-    /// From the upstream, for this client alone.
-    Upstream(Box<AnswerBody>),
+    /// From the upstream, for this client alone, with the place that a stranger holds meanwhile.
+    Upstream(Box<(AnswerBody, Option<OwnedSemaphorePermit>)>),
     /// One that broke off; the client learns of it last.
     Broken(Option<BodyError>),
 }
@@ -29,6 +30,11 @@ impl Body {
     /// No content.
     pub fn empty() -> Self {
         Body::Full(None)
+    }
+
+    /// The upstream's own body, and the place that its caller holds until it ends.
+    pub fn upstream(body: AnswerBody, place: Option<OwnedSemaphorePermit>) -> Self {
+        Body::Upstream(Box::new((body, place)))
     }
 
     /// These bytes.
@@ -49,7 +55,7 @@ impl HttpBody for Body {
         let polled = match this {
             Body::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::Shared(body) => Pin::new(body).poll_frame(context).map_err(BodyError::from),
-            Body::Upstream(body) => Pin::new(&mut **body).poll_frame(context).map_err(BodyError::from),
+            Body::Upstream(body) => Pin::new(&mut body.0).poll_frame(context).map_err(BodyError::from),
             Body::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         if let Poll::Ready(Some(Err(error))) = polled {
@@ -66,7 +72,7 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => bytes.is_none(),
             Body::Shared(body) => body.is_end_stream(),
-            Body::Upstream(body) => body.is_end_stream(),
+            Body::Upstream(body) => body.0.is_end_stream(),
             Body::Broken(_) => false,
         }
     }
@@ -75,7 +81,7 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Body::Shared(body) => body.size_hint(),
-            Body::Upstream(body) => body.size_hint(),
+            Body::Upstream(body) => body.0.size_hint(),
             Body::Broken(_) => SizeHint::new(),
         }
     }

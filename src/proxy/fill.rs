@@ -46,7 +46,7 @@ pub(super) struct Errand {
 /// An answer for the client alone that caused the fetch.
 pub(super) struct Direct {
     pub head: Head,
-    pub body: AnswerBody,
+    pub body: Body,
 }
 
 /// Fetches, shares and stores. `direct` takes the answer if it turns out to be for one client alone.
@@ -54,8 +54,8 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let shared = &errand.site.shared;
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
-    let answer = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
-        Ok(answer) => answer,
+    let (answer, place) = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
+        Ok(sent) => sent,
         Err(error) => return fill.fail(Failure::from(&error)),
     };
     let at = shared.clock.now();
@@ -68,7 +68,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(errand.key, at);
         if let Some(direct) = direct {
-            let _gone_if_the_client_left = direct.send(Direct { head, body });
+            let _gone_if_the_client_left = direct.send(Direct { head, body: Body::upstream(body, place) });
         }
         return fill.release();
     }
@@ -188,7 +188,7 @@ impl Errand {
             HeadVerdict::Keep(_) if decided && settling != Settling::Open => Keeping::Kept,
             _ => Keeping::Shared,
         };
-        let tells = head.status.is_success() && forward::tells(site, &self.read.path);
+        let tells = head.status.is_success() && site.dialect().tells_of_operations(&self.read.path);
         let mut before = Vec::new();
         if tells || !head.status.is_success() && body.size_hint().exact().is_none() {
             let most = usize::try_from(site.shared.max_object).unwrap_or(usize::MAX);
@@ -339,6 +339,6 @@ impl HeadVerdict {
 impl Direct {
     /// The body for the client.
     pub fn into_parts(self) -> (Head, Body) {
-        (self.head, Body::Upstream(Box::new(self.body)))
+        (self.head, self.body)
     }
 }

@@ -10,6 +10,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
 use super::admit::Caller;
@@ -31,6 +32,9 @@ use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, 
 /// How much of a body is held at most: to measure what came without a length, to read the fields of
 /// a write, and to read what an answer says of a task. Proxmox itself takes 512 KiB.
 pub(super) const HOLD: usize = 1 << 20;
+
+/// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
+pub(super) const LARGEST_READ: usize = 16 << 20;
 
 /// Fields that speak of the client's own copy or wish; they are forebay's to judge, and an upstream
 /// that answered them with 304 or a part would leave nothing to store.
@@ -115,8 +119,13 @@ impl Accepts {
 pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode, left: Timestamp) {
     let Caller::One(partition) = caller else { return };
     let shared = &site.shared;
-    if status == StatusCode::UNAUTHORIZED && partition != Partition::ANONYMOUS {
-        shared.acceptance.refuse(site.id, partition, shared.clock.now());
+    if status == StatusCode::UNAUTHORIZED {
+        // What nobody accepted has no partition to empty; made-up credentials overtake nothing.
+        if partition == Partition::ANONYMOUS
+            || !shared.acceptance.refuse(site.id, partition, shared.clock.now())
+        {
+            return;
+        }
         shared.groups.invalidate(&[shared.groups.id(site.id, GroupName::Partition(partition))]);
         shared.count_invalidation(InvalidationCause::Credential);
     } else if status.is_success() && accepts == Accepts::Caller {
@@ -124,25 +133,26 @@ pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: Statu
     }
 }
 
+/// An answer with the place that its caller holds while it comes, if the caller is a stranger.
+pub(super) type Sent = (Answer, Option<OwnedSemaphorePermit>);
+
 /// Sends a call. Callers that the API has not accepted lately share a quarter of what may be in
 /// flight, so that made-up credentials cannot keep out those that count.
-pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Answer, SendError> {
-    if caller.is_accepted(site) {
-        return site.upstream.send(outgoing).await;
-    }
-    let patience = site.upstream.config().queue_wait;
-    match tokio::time::timeout(patience, site.strangers.acquire()).await {
-        Ok(place) => {
-            let _place = place.expect("the semaphore is never closed");
-            site.upstream.send(outgoing).await
+pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Sent, SendError> {
+    let place = match caller.is_accepted(site) {
+        true => None,
+        false => {
+            let patience = site.upstream.config().queue_wait;
+            match tokio::time::timeout(patience, site.strangers.clone().acquire_owned()).await {
+                Ok(place) => Some(place.expect("the semaphore is never closed")),
+                Err(_) => return Err(SendError::QueueTimeout { retry_after: 1 }),
+            }
         }
-        Err(_) => Err(SendError::QueueTimeout { retry_after: 1 }),
-    }
-}
-
-/// Whether an answer for `path` may tell of the end of a task that is waited for.
-pub(super) fn tells(site: &Site, path: &str) -> bool {
-    site.dialect().tells_of_operations(path) && !site.shared.operations.is_empty()
+    };
+    let left = site.shared.clock.now();
+    let answer = site.upstream.send(outgoing).await?;
+    site.note_answer(answer.parts.status, left);
+    Ok((answer, place))
 }
 
 /// An answer that shows the end of tasks overtakes what they changed, before anybody hears of it.
@@ -193,7 +203,7 @@ pub(super) async fn pass_keyed(
     pass: Pass<'static>,
     key: Option<Key>,
 ) -> Response<Body> {
-    let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
+    let mut asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let outcome = Outcome::Other(pass.detail);
     if RequestDirectives::of(request.headers()).only_if_cached {
         let failure = Failure::OnlyIfCached;
@@ -208,10 +218,16 @@ pub(super) async fn pass_keyed(
             return asked.conclude(Outcome::Other(failure.detail()), response);
         }
     };
+    let mut headers = outgoing_fields(&site, &parts.headers);
+    let tells = site.dialect().tells_of_operations(&pass.path);
+    if tells {
+        // What is read here must come as it is.
+        headers.remove(header::ACCEPT_ENCODING);
+    }
     let outgoing = Outgoing {
         method: parts.method.clone(),
         target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-        headers: outgoing_fields(&site, &parts.headers),
+        headers,
         host: None,
         body,
         endpoint: EndpointChoice::Any,
@@ -222,14 +238,15 @@ pub(super) async fn pass_keyed(
         upgrade: false,
     };
     let left = site.shared.clock.now();
-    let answer = match send(&site, pass.caller, outgoing).await {
-        Ok(answer) => answer,
+    let (answer, place) = match send(&site, pass.caller, outgoing).await {
+        Ok(sent) => sent,
         Err(error) => {
             let failure = Failure::from(&error);
             let response = respond::failed(&site, &pass.path, failure);
             return asked.conclude(Outcome::Other(failure.detail()), response);
         }
     };
+    asked.upstream = Some(answer.waited + answer.took);
     let head = head_of(answer.parts);
     let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
     // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
@@ -245,8 +262,8 @@ pub(super) async fn pass_keyed(
     {
         site.shared.forget_uncacheable(key);
     }
-    let body = if head.status.is_success() && tells(&site, &pass.path) {
-        match Limited::new(answer.body, HOLD).collect().await {
+    let body = if head.status.is_success() && tells {
+        match Limited::new(answer.body, LARGEST_READ).collect().await {
             Ok(whole) => {
                 let whole = whole.to_bytes();
                 observe(&site, &pass.path, &whole);
@@ -258,7 +275,7 @@ pub(super) async fn pass_keyed(
             }
         }
     } else {
-        Body::Upstream(Box::new(answer.body))
+        Body::upstream(answer.body, place)
     };
     let status = CacheStatus::Forwarded {
         forward: pass.forward,

@@ -38,6 +38,8 @@ pub(super) struct Absent {
     pub asks: RequestDirectives,
     /// What has expired and nothing has overtaken, if this caller may see it.
     pub stale: Option<Arc<Entry>>,
+    /// Whether `stale` may be given only in place of an outage: the caller was accepted before it began.
+    pub for_outages_only: bool,
 }
 
 /// Looks a read up.
@@ -53,8 +55,10 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     }
     let endpoint = rule.per_endpoint.then(|| site.upstream.first_up().as_u64());
     let key = read.key(site, request, endpoint);
-    let absent =
-        |forward, detail, stale| Lookup::Absent(Absent { key, endpoint, forward, detail, asks, stale });
+    let absent = |forward, detail, stale| {
+        let for_outages_only = detail == Some(Detail::Unaccepted);
+        Lookup::Absent(Absent { key, endpoint, forward, detail, asks, stale, for_outages_only })
+    };
     if rule.reuse == Reuse::CollapseOnly {
         return absent(Forward::UriMiss, None, None);
     }
@@ -65,7 +69,8 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
         return absent(Forward::Stale, None, None);
     }
     if !is_accepted(site, rule, read.partition, now) {
-        return absent(Forward::Stale, Some(Detail::Unaccepted), None);
+        let known = accepted_before_outage(site, read.partition).then_some(entry);
+        return absent(Forward::Stale, Some(Detail::Unaccepted), known);
     }
     if asks.no_cache {
         return absent(Forward::Request, Some(Detail::NoCache), Some(entry));
@@ -107,6 +112,14 @@ fn is_accepted(site: &Site, rule: &ReadRule, partition: Partition, now: Timestam
     }
     let at = |now| site.shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for);
     at(now) || site.upstream.failing_since().is_some_and(|since| at(now.before(since.elapsed())))
+}
+
+/// Whether the API had accepted this credential lately when it began to answer only that it is down. Who
+/// was in then may see the last known state, though nobody can be accepted now.
+fn accepted_before_outage(site: &Site, partition: Partition) -> bool {
+    site.outage_since().is_some_and(|since| {
+        site.shared.acceptance.is_accepted(site.id, partition, since, site.config.accept_for)
+    })
 }
 
 /// How far past its freshness an entry is.

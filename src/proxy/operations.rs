@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quick_cache::sync::Cache;
 
 use crate::cache::groups::{GroupId, Groups};
 use crate::clock::{Clock, Timestamp};
@@ -17,16 +18,26 @@ use crate::dialect::OperationId;
 /// unsettled until the cap.
 pub const MAX_OPEN: usize = 10_000;
 
+/// How many ends are remembered.
+const MAX_SEEN: usize = 1_000;
+
+/// For how long the end of a task past its cap is waited for: longer than any backup or migration.
+const LAPSED_FOR: Duration = Duration::from_secs(24 * 3600);
+
 /// The operations that have not ended.
 pub struct Operations {
     clock: Clock,
     groups: Arc<Groups>,
     open: Mutex<Open>,
+    /// Ends seen lately: one may be told before the answer that names its task has been read.
+    seen: Cache<(u32, OperationId), ()>,
 }
 
 #[derive(Default)]
 struct Open {
     named: HashMap<(u32, OperationId), Operation>,
+    /// Past their cap: they hold nothing any more, but their end still overtakes what they change.
+    lapsed: HashMap<(u32, OperationId), Operation>,
     nameless: Vec<(u32, Operation)>,
 }
 
@@ -46,13 +57,16 @@ pub struct Operation {
 impl Operations {
     /// No operations.
     pub fn new(clock: Clock, groups: Arc<Groups>) -> Self {
-        Self { clock, groups, open: Mutex::default() }
+        Self { clock, groups, open: Mutex::default(), seen: Cache::new(MAX_SEEN) }
     }
 
     /// A write to `site` started the task `id`, or may have started one that nobody named. Its groups
     /// are unsettled from here on; the caller invalidates them afterwards.
     pub fn begin(&self, site: u32, id: Option<OperationId>, operation: Operation) {
         self.groups.open(&operation.groups);
+        if id.as_ref().is_some_and(|id| self.seen.get(&(site, id.clone())).is_some()) {
+            return self.end(&operation);
+        }
         let mut open = self.open.lock();
         let replaced = match id {
             Some(id) if open.named.len() < MAX_OPEN => open.named.insert((site, id), operation),
@@ -69,20 +83,36 @@ impl Operations {
 
     /// The API told that the task `id` of `site` has ended. Whether it was followed here.
     pub fn ended(&self, site: u32, id: &OperationId) -> bool {
-        let operation = self.open.lock().named.remove(&(site, id.clone()));
-        operation.inspect(|operation| self.end(operation)).is_some()
+        let key = (site, id.clone());
+        self.seen.insert(key.clone(), ());
+        let (open, lapsed) = {
+            let mut open = self.open.lock();
+            (open.named.remove(&key), open.lapsed.remove(&key))
+        };
+        if let Some(operation) = &open {
+            self.end(operation);
+        }
+        if let Some(operation) = &lapsed {
+            self.overtake(operation);
+        }
+        open.or(lapsed).is_some()
     }
 
-    /// Ends what has reached its cap.
+    /// Ends what has reached its cap. A named task may run on; it is remembered for its end.
     pub fn sweep(&self) {
         let now = self.clock.now();
         let mut ended = Vec::new();
         {
             let mut open = self.open.lock();
-            ended.extend(open.named.extract_if(|_, operation| operation.until <= now).map(|(_, o)| o));
-            ended.extend(
-                open.nameless.extract_if(.., |(_, operation)| operation.until <= now).map(|(_, o)| o),
-            );
+            let Open { named, lapsed, nameless } = &mut *open;
+            lapsed.retain(|_, operation| now.since(operation.until) < LAPSED_FOR);
+            for (key, operation) in named.extract_if(|_, operation| operation.until <= now) {
+                ended.push(operation.clone());
+                if lapsed.len() < MAX_OPEN {
+                    lapsed.insert(key, operation);
+                }
+            }
+            ended.extend(nameless.extract_if(.., |(_, operation)| operation.until <= now).map(|(_, o)| o));
         }
         ended.iter().for_each(|operation| self.end(operation));
     }
@@ -107,10 +137,14 @@ impl Operations {
 
     /// The lag begins before the groups open for keeping, so that no fetch falls between.
     fn end(&self, operation: &Operation) {
+        self.overtake(operation);
+        self.groups.close(&operation.groups);
+    }
+
+    fn overtake(&self, operation: &Operation) {
         let until = self.clock.now().after(operation.settle);
         self.groups.settle(&operation.groups, until, operation.endpoint);
         self.groups.invalidate(&operation.groups);
-        self.groups.close(&operation.groups);
     }
 }
 
@@ -144,6 +178,33 @@ mod tests {
         clock.advance(Duration::from_secs(15));
         assert_eq!(groups.settling(&ids, clock.now()), Settling::Settled);
         assert!(!operations.ended(0, &id));
+    }
+
+    #[test]
+    fn a_task_that_outlives_its_cap_still_overtakes_when_it_ends() {
+        let (clock, groups, operations, operation) = rig();
+        let ids = operation.groups.clone();
+        let id = OperationId("a".into());
+        operations.begin(0, Some(id.clone()), operation);
+        clock.advance(Duration::from_secs(60));
+        operations.sweep();
+        clock.advance(Duration::from_secs(3600));
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Settled);
+        let fetched = groups.next();
+        assert!(operations.ended(0, &id));
+        assert!(!groups.is_current(fetched, &ids));
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Lately);
+    }
+
+    #[test]
+    fn an_end_that_is_told_before_its_task_is_known_counts() {
+        let (clock, groups, operations, operation) = rig();
+        let ids = operation.groups.clone();
+        let id = OperationId("a".into());
+        assert!(!operations.ended(0, &id));
+        operations.begin(0, Some(id), operation);
+        assert!(operations.is_empty());
+        assert_eq!(groups.settling(&ids, clock.now()), Settling::Lately);
     }
 
     #[test]

@@ -101,7 +101,10 @@ impl Reading {
         let entry = self.absent.stale.as_ref()?;
         let asks = &self.absent.asks;
         let past = lookup::staleness(entry, self.started);
-        let unwilling = asks.no_cache || asks.max_age.is_some() || asks.min_fresh.is_some();
+        let unwilling = self.absent.for_outages_only
+            || asks.no_cache
+            || asks.max_age.is_some()
+            || asks.min_fresh.is_some();
         if unwilling || past >= entry.lifetimes().stale_while_revalidate {
             return None;
         }
@@ -206,7 +209,9 @@ impl Reading {
             true => (Forward::Bypass, Some(Detail::Unsettled)),
             false => (self.absent.forward, self.absent.detail),
         };
-        match waiter.landing().await {
+        let landing = waiter.landing().await;
+        let waited = self.site.shared.clock.now().since(self.started);
+        match landing {
             Landing::Shared(head, keeping, body) => {
                 if self.site.dialect().is_outage(head.status)
                     && let Some(response) = self.in_place_of(Some(head.status))
@@ -215,7 +220,7 @@ impl Reading {
                 }
                 let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
                 let response = respond::shared(&head, keeping, body, forward, collapsed, detail);
-                self.asked().conclude(outcome, response)
+                Asked { upstream: Some(waited), ..self.asked() }.conclude(outcome, response)
             }
             Landing::Alone => match part {
                 Part::Leader(mut direct) => match direct.try_recv() {
@@ -228,7 +233,8 @@ impl Reading {
                             detail: Some(Detail::Uncacheable),
                         };
                         let (head, body) = direct.into_parts();
-                        self.asked().conclude(Outcome::Miss, respond::forwarded(head, body, status))
+                        let asked = Asked { upstream: Some(waited), ..self.asked() };
+                        asked.conclude(Outcome::Miss, respond::forwarded(head, body, status))
                     }
                     Err(_) => self.failed(Failure::LeaderLost),
                 },

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
@@ -34,6 +35,8 @@ pub(super) struct Asked<'s> {
     pub client: SocketAddr,
     pub started: Timestamp,
     pub line: Option<Line>,
+    /// How long the upstream was waited for, if it was.
+    pub upstream: Option<Duration>,
 }
 
 /// Method and path of a request for its log line; the query may hold secrets and is left out.
@@ -49,7 +52,7 @@ impl<'s> Asked<'s> {
     ) -> Self {
         let logged = site.shared.log_requests.load(Ordering::Relaxed);
         let line = logged.then(|| Line(format!("{} {}", request.method(), request.uri().path())));
-        Self { site, metrics, client, started, line }
+        Self { site, metrics, client, started, line, upstream: None }
     }
 
     /// Counts, measures and logs the answer on its way out.
@@ -69,12 +72,17 @@ impl<'s> Asked<'s> {
                 rule = self.metrics.rule(),
                 outcome = outcome.as_str(),
                 status = response.status().as_u16(),
-                milliseconds = took.as_micros() as f64 / 1000.0,
+                milliseconds = milliseconds(took),
+                upstream_milliseconds = self.upstream.map(milliseconds),
                 "{line}"
             );
         }
         response
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 /// The answer to a request that no rule was looked for.

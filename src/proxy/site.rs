@@ -32,6 +32,9 @@ const UNCACHEABLE_FOR: Duration = Duration::from_secs(60);
 /// for 40 s.
 const CONSOLE_FOR: Duration = Duration::from_secs(60);
 
+/// How many upgraded connections an upstream has at once; one more is told to come again.
+const MAX_TUNNELS: usize = 1_000;
+
 /// What all upstreams of the process share; it outlives every reload.
 pub struct Shared {
     /// The clock of ages.
@@ -95,8 +98,7 @@ struct Epochs {
 
 impl Shared {
     /// An empty cache of `memory` bytes.
-    pub fn new(clock: Clock, registry: Registry, memory: u64, max_object: u64) -> Arc<Self> {
-        let secret = Secret::random();
+    pub fn new(clock: Clock, secret: Secret, registry: Registry, memory: u64, max_object: u64) -> Arc<Self> {
         let groups = Arc::new(Groups::new(secret.clone()));
         let invalidations = InvalidationCause::ALL
             .map(|(_, cause)| registry.counter("forebay_invalidations_total", &[("cause", cause)]));
@@ -210,7 +212,11 @@ pub struct Site {
     pub(super) collapsed: Counter,
     pub(super) tunnels: Gauge,
     /// Places in flight for callers that the API has not accepted lately.
-    pub(super) strangers: Semaphore,
+    pub(super) strangers: Arc<Semaphore>,
+    /// Places for upgraded connections.
+    pub(super) tunnel_places: Arc<Semaphore>,
+    /// Since when the API answers that it, or what is behind it, is down.
+    outage: Mutex<Option<Timestamp>>,
 }
 
 /// What serving one read rule needs beside the rule.
@@ -248,7 +254,7 @@ impl Site {
         let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
         let unmatched = metrics("none");
         let at_once = upstream.config().concurrency * upstream.config().endpoints.len();
-        let strangers = Semaphore::new((at_once / 4).max(1));
+        let strangers = Arc::new(Semaphore::new((at_once / 4).max(1)));
         Self {
             shared,
             id,
@@ -262,7 +268,23 @@ impl Site {
             collapsed,
             tunnels,
             strangers,
+            tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
+            outage: Mutex::new(None),
         }
+    }
+
+    /// Notes what the answer to a call that left at `left` says of the API.
+    pub(super) fn note_answer(&self, status: http::StatusCode, left: Timestamp) {
+        let mut outage = self.outage.lock();
+        match self.dialect().is_outage(status) && status != http::StatusCode::TOO_MANY_REQUESTS {
+            true => drop(outage.get_or_insert(left)),
+            false => *outage = None,
+        }
+    }
+
+    /// Since when the API answers only that it is down.
+    pub(super) fn outage_since(&self) -> Option<Timestamp> {
+        *self.outage.lock()
     }
 
     /// The dialect of the API.

@@ -26,7 +26,7 @@ pub(super) async fn tunnel(
     started: Timestamp,
     pass: Pass<'static>,
 ) -> Response<Body> {
-    let asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
+    let mut asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let wanted = request.headers().get(header::UPGRADE).cloned();
     let mut headers = forward::outgoing_fields(&site, request.headers());
     if let Some(wanted) = &wanted {
@@ -37,6 +37,11 @@ pub(super) async fn tunnel(
             site.dialect().console(&pass.path).and_then(|owner| site.shared.console(site.id, caller, owner))
         }
         Caller::Ambiguous => None,
+    };
+    let Ok(tunnel_place) = site.tunnel_places.clone().try_acquire_owned() else {
+        let failure = Failure::QueueFull { retry_after: 10 };
+        let response = respond::failed(&site, &pass.path, failure);
+        return asked.conclude(Outcome::Other(failure.detail()), response);
     };
     let outgoing = Outgoing {
         method: request.method().clone(),
@@ -52,14 +57,15 @@ pub(super) async fn tunnel(
         upgrade: true,
     };
     let left = site.shared.clock.now();
-    let answer = match forward::send(&site, pass.caller, outgoing).await {
-        Ok(answer) => answer,
+    let (answer, place) = match forward::send(&site, pass.caller, outgoing).await {
+        Ok(sent) => sent,
         Err(error) => {
             let failure = Failure::from(&error);
             let response = respond::failed(&site, &pass.path, failure);
             return asked.conclude(Outcome::Other(failure.detail()), response);
         }
     };
+    asked.upstream = Some(answer.waited + answer.took);
     let switches = answer.parts.status == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = answer.parts.headers.get(header::UPGRADE).cloned();
     let mut head = forward::head_of(answer.parts);
@@ -74,7 +80,7 @@ pub(super) async fn tunnel(
         detail: Some(Detail::Tunnel),
     };
     let Some(upstream) = answer.upgraded.filter(|_| switches) else {
-        let body = Body::Upstream(Box::new(answer.body));
+        let body = Body::upstream(answer.body, place);
         return asked.conclude(Outcome::Other(Detail::Tunnel), respond::forwarded(head, body, status));
     };
     head.fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
@@ -84,6 +90,7 @@ pub(super) async fn tunnel(
     let downstream = hyper::upgrade::on(&mut request);
     let open = site.tunnels.clone();
     tokio::spawn(async move {
+        let _place = tunnel_place;
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
         open.increment(1.0);
         let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));

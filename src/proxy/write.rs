@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
-use super::forward::{self, Accepts, HOLD};
+use super::forward::{self, Accepts, LARGEST_READ};
 use super::operations::Operation;
 use super::respond::{self, Asked};
 use super::route::Write;
@@ -25,7 +25,7 @@ use crate::cache::entry::Head;
 use crate::cache::groups::GroupId;
 use crate::cache::key::Partition;
 use crate::clock::Timestamp;
-use crate::dialect::OperationId;
+use crate::dialect::{Dialect, OperationId};
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
@@ -41,7 +41,7 @@ pub(super) async fn write(
     started: Timestamp,
     write: Write<'static>,
 ) -> Response<Body> {
-    let asked = Asked::new(&site, write.metrics(&site), &request, client, started);
+    let mut asked = Asked::new(&site, write.metrics(&site), &request, client, started);
     let path = write.path.as_deref().unwrap_or(request.uri().path()).to_owned();
     let (sender, receiver) = oneshot::channel();
     let task = Sending { site: site.clone(), client, write };
@@ -49,7 +49,8 @@ pub(super) async fn write(
         let _gone_if_the_client_left = sender.send(task.run(request).await);
     });
     match receiver.await.unwrap_or(Err(Failure::LeaderLost)) {
-        Ok((head, body)) => {
+        Ok(Answered { head, body, took }) => {
+            asked.upstream = Some(took);
             let status = CacheStatus::Forwarded {
                 forward: Forward::Method,
                 status: None,
@@ -66,6 +67,14 @@ pub(super) async fn write(
     }
 }
 
+/// The answer to a write, when everything that it changed has been overtaken.
+struct Answered {
+    head: Head,
+    body: Body,
+    /// How long the upstream was waited for.
+    took: Duration,
+}
+
 /// A write on its way.
 struct Sending {
     site: Arc<Site>,
@@ -74,18 +83,23 @@ struct Sending {
 }
 
 impl Sending {
-    async fn run(self, request: Request<Incoming>) -> Result<(Head, Body), Failure> {
+    async fn run(self, request: Request<Incoming>) -> Result<Answered, Failure> {
         let site = &self.site;
         let rule = self.write.rule(site);
         let (parts, body) = request.into_parts();
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
         let body = forward::content(body, needs_fields).await?;
-        let fields = fields(&parts.headers, parts.uri.query(), &body, needs_fields);
+        let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
         let path = self.write.path.as_deref().unwrap_or_default();
+        let mut headers = forward::outgoing_fields(site, &parts.headers);
+        // An answer that is read here must come as it is.
+        if site.dialect().outcome_in_body(path) || rule.is_some_and(|rule| rule.operation.is_some()) {
+            headers.remove(header::ACCEPT_ENCODING);
+        }
         let outgoing = Outgoing {
             method: parts.method.clone(),
             target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-            headers: forward::outgoing_fields(site, &parts.headers),
+            headers,
             host: None,
             body,
             endpoint: EndpointChoice::Any,
@@ -100,8 +114,8 @@ impl Sending {
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let left = site.shared.clock.now();
         let mut reach = Reach { sending: &self, groups, left, judged: false };
-        let answer = match forward::send(site, self.write.caller, outgoing).await {
-            Ok(answer) => answer,
+        let (answer, place) = match forward::send(site, self.write.caller, outgoing).await {
+            Ok(sent) => sent,
             Err(error) => {
                 match error.outcome() {
                     upstream::Outcome::NeverSent => reach.judged = true,
@@ -116,15 +130,17 @@ impl Sending {
                 return Err(Failure::from(&error));
             }
         };
+        let took = answer.waited + answer.took;
         let head = forward::head_of(answer.parts);
         let in_body = site.dialect().outcome_in_body(path) && head.status.is_success();
         let names_task = head.status.is_success() && rule.is_some_and(|rule| rule.operation.is_some());
         if !in_body && !names_task {
             reach.judge(head.status, None, answer.endpoint);
             self.remember_console(head.status, answer.endpoint);
-            return Ok((head, Body::Upstream(Box::new(answer.body))));
+            return Ok(Answered { head, body: Body::upstream(answer.body, place), took });
         }
-        let Ok(whole) = Limited::new(answer.body, HOLD).collect().await.map(|whole| whole.to_bytes()) else {
+        let Ok(whole) = Limited::new(answer.body, LARGEST_READ).collect().await.map(|whole| whole.to_bytes())
+        else {
             reach.unknown(Some(answer.endpoint));
             return Err(Failure::Lost);
         };
@@ -135,7 +151,7 @@ impl Sending {
             None => reach.unknown(Some(answer.endpoint)),
         }
         self.remember_console(head.status, answer.endpoint);
-        Ok((head, Body::full(whole)))
+        Ok(Answered { head, body: Body::full(whole), took })
     }
 
     /// Whether the API accepted this caller ever and has not refused it since, however long ago: a write
@@ -146,7 +162,10 @@ impl Sending {
             Caller::Ambiguous => true,
             Caller::One(partition) => {
                 let now = shared.clock.now();
-                shared.acceptance.is_accepted(self.site.id, partition, now, Duration::MAX)
+                let (acceptance, id) = (&shared.acceptance, self.site.id);
+                // Whoever only writes is known by what was changed before.
+                acceptance.is_accepted(id, partition, now, Duration::MAX)
+                    || acceptance.is_actor(id, partition, now, Duration::MAX)
             }
         }
     }
@@ -210,7 +229,11 @@ impl Reach<'_> {
         let rule = self.sending.write.rule(site);
         let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
         let starts_task = rule.is_some_and(|rule| rule.operation.is_some());
-        let hold = if starts_task { site.config.operation_cap } else { site.config.unknown_hold };
+        // A stranger, whom the API may never have let in, holds nothing for as long as a task may run.
+        let hold = match starts_task && self.sending.is_known() {
+            true => site.config.operation_cap,
+            false => site.config.unknown_hold,
+        };
         let endpoint = endpoint.map(EndpointId::as_u64);
         let operation = Operation { groups: self.groups.clone(), until: now.after(hold), settle, endpoint };
         if !self.groups.is_empty() {
@@ -258,18 +281,28 @@ impl Drop for Reach<'_> {
 
 /// The fields that a rule's templates name. `None`: the rule needs the content and it could not be
 /// read.
-fn fields(headers: &HeaderMap, query: Option<&str>, body: &OutgoingBody, needed: bool) -> Option<Fields> {
+fn fields(
+    dialect: Dialect,
+    headers: &HeaderMap,
+    query: Option<&str>,
+    body: &OutgoingBody,
+    needed: bool,
+) -> Option<Fields> {
     let mut fields = Fields::from_query(query.unwrap_or_default());
-    let content: Bytes = match body {
-        _ if !needed => return Some(fields),
-        OutgoingBody::Empty => return Some(fields),
+    if !needed {
+        return Some(fields);
+    }
+    let content = match body {
+        OutgoingBody::Empty => Bytes::new(),
         OutgoingBody::Full(content) => content.clone(),
         OutgoingBody::Stream { .. } => return None,
     };
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    fields.body = match kind.split(';').next().unwrap_or_default().trim() {
+    let in_content = match kind.split(';').next().unwrap_or_default().trim() {
         kind if kind.eq_ignore_ascii_case("application/json") => Fields::from_json(&content).body,
         _ => Fields::from_form(&content).body,
     };
+    fields.body = if dialect.query_is_content() { fields.query.clone() } else { Vec::new() };
+    fields.body.extend(in_content);
     Some(fields)
 }

@@ -4,7 +4,8 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 /// Fields that describe the connection or the message framing, not the content.
-const CONNECTION_SPECIFIC: [HeaderName; 7] = [
+const CONNECTION_SPECIFIC: [HeaderName; 8] = [
+    HeaderName::from_static("http2-settings"),
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -60,9 +61,19 @@ pub fn is_storable(name: &HeaderName) -> bool {
         && *name != header::TRAILER
 }
 
-/// Whether the request asks to switch protocols (RFC 9110 §7.8).
+/// Other versions of HTTP, and TLS within HTTP: a tunnel of these would carry requests past every rule,
+/// and a server may ignore any of them (RFC 9110 §7.8).
+fn is_http(protocols: &HeaderValue) -> bool {
+    let Ok(protocols) = protocols.to_str() else { return true };
+    protocols.split(',').map(str::trim).any(|protocol| {
+        let name = protocol.split('/').next().unwrap_or_default();
+        ["h2c", "h2", "http", "tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
+    })
+}
+
+/// Whether the request asks to switch to a protocol that is not HTTP (RFC 9110 §7.8).
 pub fn asks_upgrade(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::UPGRADE)
+    headers.get(header::UPGRADE).is_some_and(|protocols| !is_http(protocols))
         && headers.get_all(header::CONNECTION).iter().any(|line| {
             line.to_str()
                 .is_ok_and(|line| line.split(',').any(|name| name.trim().eq_ignore_ascii_case("upgrade")))
@@ -96,5 +107,9 @@ mod tests {
         assert!(!asks_upgrade(&headers));
         headers.insert(header::CONNECTION, HeaderValue::from_static("keep-alive, Upgrade"));
         assert!(asks_upgrade(&headers));
+        for http in ["h2c", "websocket, h2c", "HTTP/2.0", "TLS/1.2"] {
+            headers.insert(header::UPGRADE, http.parse().expect("a test's field value is valid"));
+            assert!(!asks_upgrade(&headers), "{http}");
+        }
     }
 }

@@ -52,10 +52,11 @@ pub(super) async fn send(
     {
         return Err(SendError::TooManyHeaders);
     }
+    let began = Instant::now();
     let result = Call { config, shared, call, template }.over(endpoints).await;
     match &result {
         Ok(_) => shared.mark_answered(),
-        Err(error) if error.is_silence() => shared.mark_silent(),
+        Err(error) if error.is_silence() => shared.mark_silent(began),
         Err(_) => {}
     }
     result
@@ -73,8 +74,10 @@ impl Call<'_> {
         let bounds = QueueBounds { length: self.config.queue_length, wait: self.config.queue_wait };
         let mut visit = self.shared.gate.visit(bounds);
         let mut charge = Charge::All;
+        // With nowhere else to go, a call is always tried: it is refused as fast as it would be here.
+        let only = (endpoints.len() == 1).then(|| &endpoints[0]);
         for _ in 0..endpoints.len() {
-            let Some(endpoint) = choose(endpoints, self.call.endpoint) else { break };
+            let Some(endpoint) = only.or_else(|| choose(endpoints, self.call.endpoint)) else { break };
             let load = endpoint.load.enter();
             let charged = Charged {
                 kind: self.call.kind,
@@ -85,7 +88,7 @@ impl Call<'_> {
             let permit = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.permits).await?;
             charge = Charge::ThisEndpoint;
             // It may have gone down while this call waited, or another call may have claimed the probe.
-            if !endpoint.claim() {
+            if only.is_none() && !endpoint.claim() {
                 continue;
             }
             let place = Place { _permit: permit, _load: load };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use forebay::app::App;
+use forebay::cache::key::Secret;
 use forebay::clock::Clock;
 use forebay::config;
 use forebay::sim::proxmox::{ADMIN_TOKEN, ADMIN_TOKEN_SECRET, Gate, HoldAt, Sim, SimConfig};
@@ -100,7 +101,9 @@ impl Rig {
         std::fs::write(directory.path().join("token"), "the-token\n").expect("a file");
         let settings = config::load(&file).expect("a good file");
         // Nothing expires while a test runs.
-        let app = App::start(settings, Clock::manual()).await.expect("it starts");
+        let app = App::start_with(settings, Clock::manual(), Secret::from_bytes(&[7; 16]))
+            .await
+            .expect("it starts");
         Rig { sim, app, directory }
     }
 

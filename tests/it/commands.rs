@@ -243,12 +243,15 @@ fn health_asks_a_running_process() {
     std::fs::write(here.path().join("forebay.yaml"), &text).expect("writable");
     let healthy = forebay(&["health"], here.path());
     assert_eq!((code(&healthy), out(&healthy).as_str()), (0, "ready\n"));
+    // A bad edit changes nothing for the process that runs.
+    std::fs::write(here.path().join("forebay.yaml"), format!("nonsense: 1\n{text}")).expect("writable");
+    assert_eq!(code(&forebay(&["health"], here.path())), 0);
     forebay_process.signal(Signal::TERM);
     assert!(forebay_process.ended().success());
     let gone = forebay(&["health", "--config", "forebay.yaml"], here.path());
     assert_eq!(code(&gone), 1, "{}", out(&gone));
-    std::fs::write(here.path().join("forebay.yaml"), "nonsense: 1\n").expect("writable");
-    assert_eq!(code(&forebay(&["health"], here.path())), 2);
+    std::fs::remove_file(here.path().join("forebay.yaml")).expect("it is there");
+    assert_eq!(code(&forebay(&["health", "--config", "forebay.yaml"], here.path())), 2);
 }
 
 #[test]

@@ -142,6 +142,12 @@ fn check_json(lines: &[String]) {
         assert!(fields["client"].as_str().is_some_and(|client| client.starts_with("127.0.0.1:")), "{line}");
         assert_eq!(fields["upstream"], "lab");
         assert!(fields["milliseconds"].as_f64().is_some_and(|time| time >= 0.0), "{line}");
+        let waited = fields.get("upstream_milliseconds").is_some_and(|time| time.is_f64());
+        match fields["outcome"].as_str() {
+            Some("miss" | "collapsed" | "write" | "pass" | "unmatched") => assert!(waited, "{line}"),
+            Some("hit") => assert!(!waited, "{line}"),
+            _ => {}
+        }
         let message = fields["message"].as_str().expect("method and path");
         assert!(!message.contains('?'), "queries are left out: {message}");
         let text =

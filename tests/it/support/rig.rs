@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forebay::app::App;
+use forebay::cache::key::Secret;
 use forebay::clock::Clock;
 use forebay::config;
 
@@ -113,7 +114,9 @@ impl Rig {
         );
         let settings = config::load(&config).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
         let clock = Clock::manual();
-        let app = App::start(settings, clock.clone()).await.expect("forebay starts");
+        let app = App::start_with(settings, clock.clone(), Secret::from_bytes(&[7; 16]))
+            .await
+            .expect("forebay starts");
         Self { app, clock, origins, directory }
     }
 
