@@ -25,7 +25,7 @@ use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
 use crate::rules::ReadRule;
 use crate::semantics::cache_control::RequestDirectives;
-use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::fields;
 use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError};
 
@@ -206,16 +206,13 @@ pub(super) async fn pass_keyed(
     let mut asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
     let outcome = Outcome::Other(pass.detail);
     if RequestDirectives::of(request.headers()).only_if_cached {
-        let failure = Failure::OnlyIfCached;
-        let response = respond::failed(&site, &pass.path, failure);
-        return asked.conclude(Outcome::Other(failure.detail()), response);
+        return asked.fail(&pass.path, Failure::OnlyIfCached);
     }
     let (parts, body) = request.into_parts();
     let body = match content(body, false).await {
         Ok(body) => body,
         Err(failure) => {
-            let response = respond::failed(&site, &pass.path, failure);
-            return asked.conclude(Outcome::Other(failure.detail()), response);
+            return asked.fail(&pass.path, failure);
         }
     };
     let mut headers = outgoing_fields(&site, &parts.headers);
@@ -241,9 +238,7 @@ pub(super) async fn pass_keyed(
     let (answer, place) = match send(&site, pass.caller, outgoing).await {
         Ok(sent) => sent,
         Err(error) => {
-            let failure = Failure::from(&error);
-            let response = respond::failed(&site, &pass.path, failure);
-            return asked.conclude(Outcome::Other(failure.detail()), response);
+            return asked.fail(&pass.path, Failure::from(&error));
         }
     };
     asked.upstream = Some(answer.waited + answer.took);
@@ -270,8 +265,7 @@ pub(super) async fn pass_keyed(
                 Body::full(whole)
             }
             Err(_) => {
-                let response = respond::failed(&site, &pass.path, Failure::Lost);
-                return asked.conclude(Outcome::Other(Detail::Lost), response);
+                return asked.fail(&pass.path, Failure::Lost);
             }
         }
     } else {

@@ -84,8 +84,7 @@ impl Reading {
     }
 
     fn failed(&self, failure: Failure) -> Response<Body> {
-        let response = respond::failed(&self.site, &self.read.path, failure);
-        self.asked().conclude(Outcome::Other(failure.detail()), response)
+        self.asked().fail(&self.read.path, failure)
     }
 
     /// Forwards the request for itself. Boxed, so that the many reads which need no call of their own

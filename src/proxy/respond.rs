@@ -55,6 +55,12 @@ impl<'s> Asked<'s> {
         Self { site, metrics, client, started, line, upstream: None }
     }
 
+    /// Ends the request, which was for `path`, with an error of forebay's own.
+    pub fn fail(self, path: &str, failure: Failure) -> Response<Body> {
+        let response = failed(self.site, path, failure);
+        self.conclude(Outcome::Other(failure.detail()), response)
+    }
+
     /// Counts, measures and logs the answer on its way out.
     pub fn conclude(self, outcome: Outcome, response: Response<Body>) -> Response<Body> {
         let shared = &self.site.shared;

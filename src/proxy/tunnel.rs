@@ -39,9 +39,7 @@ pub(super) async fn tunnel(
         Caller::Ambiguous => None,
     };
     let Ok(tunnel_place) = site.tunnel_places.clone().try_acquire_owned() else {
-        let failure = Failure::QueueFull { retry_after: 10 };
-        let response = respond::failed(&site, &pass.path, failure);
-        return asked.conclude(Outcome::Other(failure.detail()), response);
+        return asked.fail(&pass.path, Failure::QueueFull { retry_after: 10 });
     };
     let outgoing = Outgoing {
         method: request.method().clone(),
@@ -60,9 +58,7 @@ pub(super) async fn tunnel(
     let (answer, place) = match forward::send(&site, pass.caller, outgoing).await {
         Ok(sent) => sent,
         Err(error) => {
-            let failure = Failure::from(&error);
-            let response = respond::failed(&site, &pass.path, failure);
-            return asked.conclude(Outcome::Other(failure.detail()), response);
+            return asked.fail(&pass.path, Failure::from(&error));
         }
     };
     asked.upstream = Some(answer.waited + answer.took);

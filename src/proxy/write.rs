@@ -60,10 +60,7 @@ pub(super) async fn write(
             };
             asked.conclude(Outcome::Other(Detail::Write), respond::forwarded(head, body, status))
         }
-        Err(failure) => {
-            let response = respond::failed(&site, &path, failure);
-            asked.conclude(Outcome::Other(failure.detail()), response)
-        }
+        Err(failure) => asked.fail(&path, failure),
     }
 }
 
