@@ -178,7 +178,9 @@ impl Upstream {
     /// and closes the connection of a request under way; the request may have arrived all the same.
     pub async fn send(&self, request: Outgoing) -> Result<Answer, SendError> {
         let Inner { config, endpoints, shared } = &*self.0;
-        call::send(config, endpoints, shared, request).await
+        // A call is by far the largest part of whatever awaits it, and those are moved several times
+        // before they are polled: into a box, into a task.
+        Box::pin(call::send(config, endpoints, shared, request)).await
     }
 
     /// The configuration in force.
