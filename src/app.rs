@@ -190,7 +190,8 @@ fn plan_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Res
         .iter()
         .map(|upstream| {
             let old = running.get(&upstream.name);
-            let id = old.map_or(next, |(id, _)| *id);
+            let id =
+                old.filter(|(_, proxy)| is_same_api(&proxy.site(), upstream)).map_or(next, |(id, _)| *id);
             next = next.max(id + 1);
             let client = match old {
                 Some((_, proxy)) => proxy.site().upstream.reconfigured(upstream.upstream.clone()),
@@ -203,6 +204,15 @@ fn plan_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Res
         .collect()
 }
 
+/// Whether what is kept of `site` is still what `upstream` would answer, and to whom: at least one endpoint
+/// stayed, and the same fields are a credential. Otherwise it is another API under the same name, which
+/// gets a number of its own and so finds nothing of the old one.
+fn is_same_api(site: &Site, upstream: &UpstreamSettings) -> bool {
+    let old = &site.upstream.config().endpoints;
+    upstream.upstream.endpoints.iter().any(|endpoint| old.iter().any(|o| o.id() == endpoint.id()))
+        && site.config.credentials == upstream.site.credentials
+}
+
 /// Puts what was planned into force; nothing of this can fail.
 fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
     let mut sites = sites.0.lock();
@@ -211,8 +221,11 @@ fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
         let rules = settings.rules.expect("rules were named or chosen by probing");
         client.apply_limits();
         let site = Arc::new(Site::new(shared.clone(), id, settings.site, rules, client));
-        match sites.get(&name) {
-            Some((_, proxy)) => proxy.reload(site),
+        match sites.get_mut(&name) {
+            Some((old, proxy)) => {
+                *old = id;
+                proxy.reload(site);
+            }
             None => drop(sites.insert(name, (id, Proxy::new(site)))),
         }
     }

@@ -2,6 +2,7 @@
 
 mod admit;
 mod body;
+mod counters;
 mod error;
 mod explain;
 mod fill;

@@ -12,10 +12,11 @@ use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
 use super::admit::Caller;
+use super::counters::Cause;
 use super::forward::{self, Accepts};
 use super::respond;
 use super::route::Read;
-use super::site::{Cause, Site};
+use super::site::Site;
 use super::{Body, Failure};
 use crate::cache::entry::{Entry, Head, Lifetimes, Provenance};
 use crate::cache::flight::{Fill, Keeping};

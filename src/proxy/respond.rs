@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
+use super::counters::{Outcome, RuleMetrics};
 use super::route::{Read, path_of};
-use super::site::{Outcome, RuleMetrics};
 use super::{Failure, Site};
 use crate::cache::entry::{Entry, Head};
 use crate::cache::flight::{FlightBody, Keeping};

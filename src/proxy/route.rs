@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use http::{Method, Request};
 
 use super::admit::{Admitted, Caller};
-use super::site::RuleMetrics;
+use super::counters::RuleMetrics;
 use super::{Failure, Site};
 use crate::cache::groups::{GroupId, GroupName};
 use crate::cache::key::{Key, KeyParts, Partition};

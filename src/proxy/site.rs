@@ -1,7 +1,7 @@
 //! What serving one upstream needs: its rules, its client, and its share of what all have in common.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::Failure;
+use super::counters::RuleMetrics;
 use super::operations::Operations;
 use crate::cache::acceptance::Acceptance;
 use crate::cache::flight::Flights;
@@ -20,9 +21,8 @@ use crate::cache::memory::Memory;
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::Dialect;
 use crate::rules::RuleSet;
-use crate::semantics::cache_status::Detail;
 use crate::telemetry::Registry;
-use crate::upstream::{CallCounter, EndpointId, Upstream};
+use crate::upstream::{EndpointId, Upstream};
 
 /// For how long a key whose answer was not storable skips the flight, so that the next burst for it
 /// does not wait for one answer first.
@@ -309,100 +309,5 @@ impl Epochs {
         self.active.extend(active);
         self.next += 1;
         meanings
-    }
-}
-
-/// What became of a request: the label `outcome` of `forebay_requests_total` and of the log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Hit,
-    Miss,
-    Collapsed,
-    Other(Detail),
-}
-
-impl Outcome {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Hit => "hit",
-            Outcome::Miss => "miss",
-            Outcome::Collapsed => "collapsed",
-            Outcome::Other(detail) => detail.as_str(),
-        }
-    }
-
-    fn place(self) -> usize {
-        match self {
-            Outcome::Hit => 0,
-            Outcome::Miss => 1,
-            Outcome::Collapsed => 2,
-            Outcome::Other(detail) => 3 + detail as usize,
-        }
-    }
-}
-
-const OUTCOMES: usize = 3 + Detail::ALL.len();
-
-/// Why a call goes upstream: the label `cause` of `forebay_upstream_requests_total`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    Miss,
-    Revalidate,
-    Refresh,
-    Pass,
-    Write,
-    Tunnel,
-}
-
-const CAUSES: [&str; 6] = ["miss", "revalidate", "refresh", "pass", "write", "tunnel"];
-
-/// The counters of one rule, resolved when first needed: most of a large pack is never asked for.
-pub(super) struct RuleMetrics {
-    upstream: Arc<str>,
-    rule: Arc<str>,
-    requests: [OnceLock<Counter>; OUTCOMES],
-    calls: [OnceLock<CallCounter>; CAUSES.len()],
-}
-
-impl RuleMetrics {
-    fn new(upstream: &str, rule: &str) -> Self {
-        Self {
-            upstream: upstream.into(),
-            rule: rule.into(),
-            requests: [const { OnceLock::new() }; OUTCOMES],
-            calls: [const { OnceLock::new() }; CAUSES.len()],
-        }
-    }
-
-    pub(super) fn rule(&self) -> &str {
-        &self.rule
-    }
-
-    pub(super) fn count(&self, registry: &Registry, outcome: Outcome) {
-        let counter = self.requests[outcome.place()].get_or_init(|| {
-            let labels =
-                [("upstream", &*self.upstream), ("rule", &*self.rule), ("outcome", outcome.as_str())];
-            registry.counter("forebay_requests_total", &labels)
-        });
-        counter.increment(1);
-    }
-
-    pub(super) fn call(&self, registry: &Registry, cause: Cause) -> CallCounter {
-        let place = cause as usize;
-        self.calls[place]
-            .get_or_init(|| CallCounter::new(registry, &self.upstream, &self.rule, CAUSES[place]))
-            .clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn details_are_numbered_as_they_are_listed() {
-        for (place, detail) in Detail::ALL.into_iter().enumerate() {
-            assert_eq!(detail as usize, place);
-        }
     }
 }

@@ -90,3 +90,18 @@ async fn a_bad_file_changes_nothing() {
     assert!(rig.get(PATH).send().await.is_hit());
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn another_api_under_the_same_name_finds_nothing_of_the_old_one() {
+    let rig = Rig::start().await;
+    rig.warm(PATH).await;
+    let file = rig.directory.path().join("forebay.yaml");
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    let moved = text.replace(&rig.origin().address.to_string(), "127.0.0.1:1");
+    assert_ne!(moved, text);
+    std::fs::write(&file, moved).expect("writable");
+    reload(&rig, RULES).await;
+    let got = rig.get(PATH).send().await;
+    assert_eq!((got.status, got.cache()), (502, "detail=unreachable"));
+    rig.finish().await;
+}
