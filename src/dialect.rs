@@ -73,9 +73,55 @@ pub struct PublishedWrite {
     pub samples: Vec<String>,
 }
 
-/// What an answer of the API says of a task.
+/// The name that the API gives a task.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OperationId(pub String);
+
+/// What the API says of a task by its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Its name.
+    pub id: OperationId,
+    /// Its type.
+    pub kind: String,
+    /// What it is about; empty when the API does not say.
+    pub object: String,
+    /// Where it runs.
+    pub node: String,
+    /// Who started it, with the token that was used.
+    pub who: String,
+    /// The second when it started, by the API's own clock (seconds since 1970).
+    pub started: u64,
+    /// The resource below which the API shows it.
+    pub resource: String,
+}
+
+/// What an answer of the API tells of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskEvent {
+    /// Which.
+    pub task: Task,
+    /// How it stands.
+    pub state: TaskState,
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// It runs.
+    Running,
+    /// Something hints that its work is done, which whoever reads it may take for the end; that it has
+    /// ended is not certain. `sign` tells one hint from another, if they can be told apart.
+    Ending {
+        /// The number of the hint.
+        sign: Option<u64>,
+    },
+    /// It has ended.
+    Ended {
+        /// The second when it did, by the API's own clock, where the answer says so.
+        at: Option<u64>,
+    },
+}
 
 impl Dialect {
     /// The dialect that a rule pack's `api:` names.
@@ -179,25 +225,25 @@ impl Dialect {
     }
 
     /// The task that the answer to a write names.
-    pub fn operation_started(self, body: &[u8]) -> Option<OperationId> {
+    pub fn operation_started(self, body: &[u8]) -> Option<Task> {
         match self {
-            Dialect::Proxmox => proxmox::operation_started(body),
+            Dialect::Proxmox => proxmox::tasks::started(body),
             Dialect::Plain => None,
         }
     }
 
-    /// Whether an answer for `path` (as the API reads it) may tell of the end of tasks.
+    /// Whether an answer for `path` (as the API reads it) may tell how tasks stand.
     pub fn tells_of_operations(self, path: &str) -> bool {
         match self {
-            Dialect::Proxmox => proxmox::tells_of_tasks(path),
+            Dialect::Proxmox => proxmox::tasks::tells(path),
             Dialect::Plain => false,
         }
     }
 
-    /// The tasks whose end the answer for `path` shows.
-    pub fn operations_ended(self, path: &str, body: &[u8]) -> Vec<OperationId> {
+    /// What the answer for `path` tells of tasks.
+    pub fn tasks_told(self, path: &str, body: &[u8]) -> Vec<TaskEvent> {
         match self {
-            Dialect::Proxmox => proxmox::operations_ended(path, body),
+            Dialect::Proxmox => proxmox::tasks::told(path, body),
             Dialect::Plain => Vec::new(),
         }
     }

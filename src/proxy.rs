@@ -14,6 +14,7 @@ mod read;
 mod respond;
 mod route;
 mod site;
+mod tasks;
 mod tunnel;
 mod write;
 

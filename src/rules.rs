@@ -15,6 +15,7 @@ pub mod template;
 mod check;
 mod compile;
 mod index;
+mod tasks;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ pub use fields::Fields;
 pub use pattern::{Captures, Pattern};
 pub use policy::{Bypass, Condition, Overrides, Reuse};
 pub use raw::{Sharing, StaleTo};
+pub use tasks::{TaskNames, TaskRule};
 pub use template::{Group, GroupTemplate};
 
 use index::Index;
@@ -42,6 +44,8 @@ pub struct RuleSet {
     pub reads: Vec<ReadRule>,
     /// Writes; the first match wins.
     pub writes: Vec<WriteRule>,
+    /// Tasks of others; the first match wins.
+    pub tasks: Vec<TaskRule>,
     source: String,
     read_index: Index,
     write_index: Index,
@@ -160,6 +164,7 @@ impl RuleSet {
             }
             joined.reads.extend(pack.reads);
             joined.writes.extend(pack.writes);
+            joined.tasks.extend(pack.tasks);
         }
         Ok(joined.indexed())
     }
@@ -172,6 +177,7 @@ impl RuleSet {
             fold_case: false,
             reads: Vec::new(),
             writes: Vec::new(),
+            tasks: Vec::new(),
             source: String::new(),
             read_index: Index::new([], false),
             write_index: Index::new([], false),
@@ -193,6 +199,11 @@ impl RuleSet {
         let rule = &self.writes[index];
         let captures = rule.pattern.matches(path, self.case_insensitive)?;
         Some(Match { index, rule, captures })
+    }
+
+    /// The first row in order that is about a task, and the groups that it makes of it.
+    pub fn task(&self, task: &TaskNames<'_>) -> Option<(&TaskRule, Vec<Group>)> {
+        self.tasks.iter().find_map(|rule| Some((rule, rule.groups(task)?)))
     }
 
     /// What the rules probably do not mean: groups that only reads or only writes name.

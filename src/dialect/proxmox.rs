@@ -4,6 +4,7 @@
 //! each one that surprises is named where it is used.
 
 mod published;
+pub(super) mod tasks;
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use smallvec::smallvec;
 
-use super::{Credential, ErrorForm, OperationId, ServerLimits, decode};
+use super::{Credential, ErrorForm, ServerLimits, decode};
 
 pub(super) use published::published_writes;
 
@@ -167,69 +168,6 @@ pub(super) fn status_in_body(body: &[u8]) -> Option<StatusCode> {
         (false, Some(status)) if status >= 400 => StatusCode::from_u16(status).ok(),
         (false, _) => Some(StatusCode::INTERNAL_SERVER_ERROR),
     }
-}
-
-/// `UPID:node:pid:pstart:start:type:id:user:` in `data`, or in `data.upid` for a few calls. Other
-/// calls also answer with strings (a volume id, a lock token), so the form is checked.
-pub(super) fn operation_started(body: &[u8]) -> Option<OperationId> {
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let data = body.get("data")?;
-    let text = data.as_str().or_else(|| data.get("upid")?.as_str())?;
-    is_upid(text).then(|| OperationId(text.to_owned()))
-}
-
-fn is_upid(text: &str) -> bool {
-    let mut parts = text.split(':');
-    let hex = |part: Option<&str>, lengths: std::ops::RangeInclusive<usize>| {
-        part.is_some_and(|p| lengths.contains(&p.len()) && p.bytes().all(|b| b.is_ascii_hexdigit()))
-    };
-    parts.next() == Some("UPID")
-        && parts.next().is_some_and(|node| !node.is_empty())
-        && hex(parts.next(), 8..=8)
-        && hex(parts.next(), 8..=9)
-        && hex(parts.next(), 8..=8)
-        && parts.next().is_some_and(|kind| !kind.is_empty())
-        && parts.next().is_some()
-        && parts.next().is_some_and(|user| !user.is_empty())
-}
-
-/// The reads that show how tasks stand: a task's status, a node's list, the cluster's list.
-pub(super) fn tells_of_tasks(path: &str) -> bool {
-    task_of_status_path(path).is_some() || is_task_list(path)
-}
-
-fn resource(path: &str) -> &str {
-    path.get(resource_offset(path)..).unwrap_or_default()
-}
-
-fn is_task_list(path: &str) -> bool {
-    let resource = resource(path);
-    let of_a_node = || {
-        let node = resource.strip_prefix("/nodes/").and_then(|rest| rest.strip_suffix("/tasks"));
-        node.is_some_and(|node| !node.contains('/'))
-    };
-    resource == "/cluster/tasks" || of_a_node()
-}
-
-/// The task in `/nodes/{node}/tasks/{upid}/status`.
-fn task_of_status_path(path: &str) -> Option<&str> {
-    let mut segments = resource(path).strip_prefix("/nodes/")?.split('/');
-    let (_node, tasks, upid, status) =
-        (segments.next()?, segments.next()?, segments.next()?, segments.next()?);
-    (tasks == "tasks" && status == "status" && segments.next().is_none() && is_upid(upid)).then_some(upid)
-}
-
-/// A task has ended when its status says `stopped`, or when a list gives its `endtime`.
-pub(super) fn operations_ended(path: &str, body: &[u8]) -> Vec<OperationId> {
-    let Ok(body) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
-    if let Some(upid) = task_of_status_path(path) {
-        let stopped = body.pointer("/data/status").and_then(Value::as_str) == Some("stopped");
-        return if stopped { vec![OperationId(upid.to_owned())] } else { Vec::new() };
-    }
-    let tasks = body.get("data").and_then(Value::as_array).filter(|_| is_task_list(path));
-    let ended =
-        tasks.into_iter().flatten().filter(|task| task.get("endtime").is_some_and(|end| !end.is_null()));
-    ended.filter_map(|task| Some(OperationId(task.get("upid")?.as_str()?.to_owned()))).collect()
 }
 
 /// The node or guest whose console a path opens. The port of a console lives on the node that

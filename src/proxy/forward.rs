@@ -156,13 +156,9 @@ pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Res
     Ok((answer, place))
 }
 
-/// An answer that shows the end of tasks overtakes what they changed, before anybody hears of it.
+/// An answer that tells of tasks overtakes what they changed, before anybody hears of it.
 pub(super) fn observe(site: &Site, path: &str, body: &[u8]) {
-    for id in site.dialect().operations_ended(path, body) {
-        if site.shared.operations.ended(site.id, &id) {
-            site.shared.count_invalidation(InvalidationCause::Operation);
-        }
-    }
+    site.told_of_tasks(&site.dialect().tasks_told(path, body));
 }
 
 /// The values of the captures that limits count by.

@@ -57,7 +57,7 @@ pub struct Shared {
     pub operations: Operations,
     /// Whether each request is logged.
     pub log_requests: std::sync::atomic::AtomicBool,
-    pub(super) invalidations: [Counter; 5],
+    pub(super) invalidations: [Counter; 6],
     uncacheable: Cache<Key, Timestamp>,
     consoles: Cache<(u32, Partition, String), (EndpointId, Timestamp)>,
     epochs: Mutex<Epochs>,
@@ -70,8 +70,10 @@ pub enum InvalidationCause {
     Write,
     /// A write that no rule names.
     UnknownWrite,
-    /// The end of a task.
+    /// The end of a task that a write started.
     Operation,
+    /// The start or the end of a task that somebody else started.
+    Elsewhere,
     /// A refused credential.
     Credential,
     /// An operator.
@@ -79,10 +81,11 @@ pub enum InvalidationCause {
 }
 
 impl InvalidationCause {
-    const ALL: [(Self, &'static str); 5] = [
+    const ALL: [(Self, &'static str); 6] = [
         (Self::Write, "write"),
         (Self::UnknownWrite, "unknown-write"),
         (Self::Operation, "operation"),
+        (Self::Elsewhere, "elsewhere"),
         (Self::Credential, "credential"),
         (Self::Purge, "purge"),
     ];

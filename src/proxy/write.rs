@@ -18,7 +18,7 @@ use super::admit::Caller;
 use super::body::Body;
 use super::counters::{Cause, Outcome};
 use super::forward::{self, Accepts, LARGEST_READ};
-use super::operations::Operation;
+use super::operations::{Operation, Origin};
 use super::respond::{self, Asked};
 use super::route::Write;
 use super::site::{InvalidationCause, Site};
@@ -26,13 +26,13 @@ use crate::cache::entry::Head;
 use crate::cache::groups::GroupId;
 use crate::cache::key::Partition;
 use crate::clock::Timestamp;
-use crate::dialect::{Dialect, OperationId};
+use crate::dialect::{Dialect, Task};
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
 
 /// How long the nodes may disagree after a write that no rule names.
-const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
+pub(super) const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
 /// Sends a write and hands its answer over when what it changed has been overtaken.
 pub(super) async fn write(
@@ -190,7 +190,7 @@ struct Reach<'s> {
 
 impl Reach<'_> {
     /// Judges a known status (invariant 2).
-    fn judge(&mut self, status: StatusCode, operation: Option<OperationId>, endpoint: EndpointId) {
+    fn judge(&mut self, status: StatusCode, task: Option<Task>, endpoint: EndpointId) {
         let site = &*self.sending.site;
         let shared = &site.shared;
         let now = shared.clock.now();
@@ -206,11 +206,10 @@ impl Reach<'_> {
             _ => {
                 self.judged = true;
                 let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
-                if let Some(id) = operation {
-                    let until = now.after(site.config.operation_cap);
-                    let groups = self.groups.clone();
-                    let operation = Operation { groups, until, settle, endpoint: Some(endpoint.as_u64()) };
-                    shared.operations.begin(site.id, Some(id), operation);
+                if let Some(task) = task {
+                    let operation = self.operation(site.config.operation_cap, settle, Some(endpoint));
+                    let operation = site.with_task(operation, &task);
+                    shared.operations.begin(site.id, Some(task.id), operation);
                 }
                 shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.as_u64()));
                 self.overtake();
@@ -223,7 +222,6 @@ impl Reach<'_> {
     fn unknown(&mut self, endpoint: Option<EndpointId>) {
         self.judged = true;
         let site = &*self.sending.site;
-        let now = site.shared.clock.now();
         let rule = self.sending.write.rule(site);
         let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
         let starts_task = rule.is_some_and(|rule| rule.operation.is_some());
@@ -232,8 +230,7 @@ impl Reach<'_> {
             true => site.config.operation_cap,
             false => site.config.unknown_hold,
         };
-        let endpoint = endpoint.map(EndpointId::as_u64);
-        let operation = Operation { groups: self.groups.clone(), until: now.after(hold), settle, endpoint };
+        let operation = self.operation(hold, settle, endpoint);
         if !self.groups.is_empty() {
             site.shared.operations.begin(site.id, None, operation);
         }
@@ -248,6 +245,18 @@ impl Reach<'_> {
         let settle = self.sending.write.rule(site).map_or(DEFAULT_SETTLE, |rule| rule.settle);
         site.shared.groups.settle(&self.groups, site.shared.clock.now().after(settle), None);
         self.overtake();
+    }
+
+    fn operation(&self, hold: Duration, settle: Duration, endpoint: Option<EndpointId>) -> Operation {
+        Operation {
+            groups: self.groups.clone(),
+            shown: None,
+            holds: true,
+            until: self.sending.site.shared.clock.now().after(hold),
+            settle,
+            endpoint: endpoint.map(EndpointId::as_u64),
+            origin: Origin::Write,
+        }
     }
 
     fn overtake(&self) {

@@ -36,7 +36,9 @@ fn never(source: &str, line: u32, column: u32, first: u32) -> Diagnostic {
 /// Groups that only writes or only reads name.
 pub(super) fn warnings(set: &RuleSet) -> Vec<Diagnostic> {
     let of_reads: Vec<&GroupTemplate> = set.reads.iter().flat_map(|rule| &rule.groups).collect();
-    let of_writes: Vec<&GroupTemplate> = set.writes.iter().flat_map(|rule| &rule.invalidates).collect();
+    let of_tasks = set.tasks.iter().flat_map(|rule| &rule.invalidates);
+    let of_writes: Vec<&GroupTemplate> =
+        set.writes.iter().flat_map(|rule| &rule.invalidates).chain(of_tasks).collect();
     let lonely = |group: &&GroupTemplate, others: &[&GroupTemplate]| {
         group.is_named() && !others.iter().any(|other| other.is_named() && group.may_equal(other))
     };
@@ -55,10 +57,12 @@ pub(super) fn warnings(set: &RuleSet) -> Vec<Diagnostic> {
             warn(group.as_str(), &rule.source, rule.line, rule.column, message);
         }
     }
-    for rule in &set.writes {
-        for group in rule.invalidates.iter().filter(|group| lonely(group, &of_reads)) {
+    let writes = set.writes.iter().map(|rule| (&rule.invalidates, &rule.source, rule.line, rule.column));
+    let tasks = set.tasks.iter().map(|rule| (&rule.invalidates, &rule.source, rule.line, rule.column));
+    for (invalidates, source, line, column) in writes.chain(tasks) {
+        for group in invalidates.iter().filter(|group| lonely(group, &of_reads)) {
             let message = format!("no read has the group `{}`", group.as_str());
-            warn(group.as_str(), &rule.source, rule.line, rule.column, message);
+            warn(group.as_str(), source, line, column, message);
         }
     }
     diagnostics

@@ -20,6 +20,8 @@ use super::raw::{
 use super::template::{GroupTemplate, Offers};
 use super::{ReadRule, RuleSet, WriteRule};
 
+mod tasks;
+
 /// Methods that have no effect on the API (RFC 9110 section 9.2.1), and `CONNECT`, which never reaches it.
 const NOT_WRITES: [Method; 5] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT];
 
@@ -75,12 +77,18 @@ impl Compiler<'_> {
         for (here, rule) in heres(self.document, "writes", raw.writes.len()).iter().zip(&raw.writes) {
             writes.extend(self.write(here, rule, &raw.api));
         }
+        let mut tasks = Vec::with_capacity(raw.tasks.len());
+        for (here, rule) in heres(self.document, "tasks", raw.tasks.len()).iter().zip(&raw.tasks) {
+            let row = self.task(here, rule, &tasks);
+            tasks.push(row);
+        }
         let set = RuleSet {
             api: raw.api.clone(),
             case_insensitive: raw.matching.case_insensitive,
             fold_case: raw.matching.fold_case,
             reads,
             writes,
+            tasks,
             source: self.source.to_owned(),
             read_index: Index::new([], false),
             write_index: Index::new([], false),

@@ -13,6 +13,10 @@ use serde::{Serialize, Serializer};
 
 use crate::units::Span;
 
+pub use tasks::RawTask;
+
+mod tasks;
+
 /// A rule pack: which reads are kept and for how long, and which writes overtake them.
 #[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +32,10 @@ pub struct RawPack {
     /// Writes, the first match wins.
     #[serde(default)]
     pub writes: Vec<RawWrite>,
+    /// Tasks that forebay did not start, but hears of from the API; the first match wins. One that no row
+    /// matches overtakes everything.
+    #[serde(default)]
+    pub tasks: Vec<RawTask>,
 }
 
 /// How paths are compared.

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::fields::Fields;
 use super::pattern::Captures;
+use super::tasks::{TaskField, TaskNames};
 
 /// A group, or part of the API's tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,6 +29,8 @@ pub(super) enum Offers {
     Query,
     /// The body too, of a write.
     QueryAndBody,
+    /// What the API says of a task.
+    Task,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +39,7 @@ enum Part {
     Capture(usize),
     Body(String),
     Query(String),
+    Task(TaskField),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +72,9 @@ pub enum TemplateError {
         /// What the path captures.
         captures: Vec<String>,
     },
+    /// Something that is not known of a task.
+    #[error("`{{{0}}}` is not known of a task: there are {{task.id}}, {{task.node}} and {{task.type}}")]
+    UnknownOfTask(String),
     /// A field of the body where there is none.
     #[error("`{{{0}}}`: a read has no body")]
     NoBody(String),
@@ -154,14 +161,28 @@ impl GroupTemplate {
     /// is absent or empty. Values are used as they are; a `/` inside a value is kept. The first wins
     /// where a field is repeated.
     pub fn render(&self, path: &str, captures: &Captures, fields: &Fields) -> Option<Group> {
+        self.render_with(|part| match part {
+            Part::Literal(literal) => Some(literal),
+            Part::Capture(position) => Some(captures.get(path, *position)),
+            Part::Body(name) => first(&fields.body, name),
+            Part::Query(name) => first(&fields.query, name),
+            Part::Task(_) => None,
+        })
+    }
+
+    /// The group for a task. `None` when something that the template names is not known of it.
+    pub(super) fn render_task(&self, task: &TaskNames<'_>) -> Option<Group> {
+        self.render_with(|part| match part {
+            Part::Literal(literal) => Some(literal),
+            Part::Task(field) => Some(task.get(*field)).filter(|value| !value.is_empty()),
+            Part::Capture(_) | Part::Body(_) | Part::Query(_) => None,
+        })
+    }
+
+    fn render_with<'v>(&'v self, value: impl Fn(&'v Part) -> Option<&'v str>) -> Option<Group> {
         let mut group = String::with_capacity(self.text.len() + 16);
         for part in &self.parts {
-            group.push_str(match part {
-                Part::Literal(literal) => literal,
-                Part::Capture(position) => captures.get(path, *position),
-                Part::Body(name) => first(&fields.body, name)?,
-                Part::Query(name) => first(&fields.query, name)?,
-            });
+            group.push_str(value(part)?);
         }
         if self.fold {
             group.make_ascii_lowercase();
@@ -182,6 +203,11 @@ impl GroupTemplate {
     /// Whether it names a field of the body.
     pub fn needs_body(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Body(_)))
+    }
+
+    /// Whether every task has what it names: a type and a node, but not always an id.
+    pub(super) fn suits_every_task(&self) -> bool {
+        !self.parts.contains(&Part::Task(TaskField::Id))
     }
 
     /// Whether it names a group by name, not a path of the API.
@@ -228,6 +254,10 @@ impl GroupTemplate {
 fn part(name: &str, text: &str, captures: &[String], offers: Offers) -> Result<Part, TemplateError> {
     if name.is_empty() || name.contains('{') {
         return Err(TemplateError::BadPlaceholder(text.to_owned()));
+    }
+    if offers == Offers::Task {
+        let field = name.strip_prefix("task.").and_then(TaskField::named);
+        return field.map(Part::Task).ok_or_else(|| TemplateError::UnknownOfTask(name.to_owned()));
     }
     match name.split_once('.') {
         Some(("body", _)) if offers == Offers::Query => Err(TemplateError::NoBody(name.to_owned())),

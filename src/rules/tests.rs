@@ -310,3 +310,77 @@ fn the_built_in_packs_are_sound() {
     }
     assert!(builtin("nothing").is_none());
 }
+
+#[test]
+fn tasks_are_told_by_their_names() {
+    let set = pack(
+        "\
+api: none
+reads:
+  - {path: '/a/{x}', ttl: 1s, groups: ['guest/{x}', guests, backups]}
+tasks:
+  - {types: [dump], invalidates: ['guest/{task.id}', backups], settle: 15s}
+  - types: [dump, 'bulk-*']
+    invalidates: [guests, '/nodes/{task.node}/{task.type}/**']
+  - {types: [look], invalidates: [], reason: nothing is shown of it, holds: false}
+",
+    );
+    let names = |kind, id| TaskNames { kind, id, node: "n1" };
+    let rendered = |kind, id| set.task(&names(kind, id)).map(|(row, groups)| (row.line, groups));
+    let named = |name: &str| Group::Named(name.to_owned());
+    let of_node = |kind: &str| Group::Subtree(format!("/nodes/n1/{kind}"));
+    assert_eq!(rendered("dump", "7"), Some((5, vec![named("guest/7"), named("backups")])));
+    assert_eq!(rendered("dump", ""), Some((6, vec![named("guests"), of_node("dump")])), "it names no guest");
+    assert_eq!(rendered("bulk-start", "7"), Some((6, vec![named("guests"), of_node("bulk-start")])));
+    assert_eq!(rendered("look", ""), Some((8, vec![])));
+    assert_eq!(rendered("dumps", "7"), None);
+    let rows: Vec<_> = set.tasks.iter().map(|row| (row.holds, row.settle.as_secs())).collect();
+    assert_eq!(rows, [(true, 15), (true, 3), (false, 3)]);
+    assert!(set.warnings().is_empty());
+    let joined = RuleSet::join(vec![pack("api: none"), set]).unwrap();
+    assert_eq!(joined.tasks.len(), 3);
+}
+
+#[test]
+fn mistakes_in_tasks_are_told_with_their_place() {
+    let text = "\
+api: none
+tasks:
+  - {types: [], invalidates: [a]}
+  - types: [qm*, '']
+    invalidates: ['g/{task.id}', 'g/{vmid}', 'g/{task.user}', 'g/{body.x}']
+  - {types: [qmstart], invalidates: []}
+  - {types: [qm*, vz*], invalidates: [a], settle: 5}
+  - {types: [other, qmstop, 'v*', vzstop], invalidates: [a], hold: false}
+";
+    let expected = [
+        "p:3:13: a row needs at least one type of task",
+        "p:4:18: a type of task needs a name",
+        "p:5:34: `{vmid}` is not known of a task: there are {task.id}, {task.node} and {task.type}",
+        "p:5:46: `{task.user}` is not known of a task: there are {task.id}, {task.node} and {task.type}",
+        "p:5:63: `{body.x}` is not known of a task: there are {task.id}, {task.node} and {task.type}",
+        "p:6:37: tasks that invalidate nothing need a `reason`",
+        "p:7:51: `5` is not a duration",
+        "p:8:21: type can never match: line 7 comes first",
+        "p:8:35: type can never match: line 7 comes first",
+        "p:8:62: unknown field `hold`, expected one of",
+    ];
+    let found = mistakes(text);
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn groups_of_tasks_that_no_read_has_are_warned_of() {
+    let text = "\
+api: none
+reads:
+  - {path: '/a/{x}', ttl: 1s, groups: ['a/{x}']}
+tasks:
+  - {types: [x], invalidates: ['a/{task.id}', nobody, '/z/**']}
+";
+    let warnings: Vec<String> = pack(text).warnings().iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["pack.yaml:5:5: warning: no read has the group `nobody`"]);
+}

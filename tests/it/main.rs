@@ -12,6 +12,7 @@ mod demo;
 mod docs;
 mod drain;
 mod edges;
+mod elsewhere;
 mod freshness;
 mod invalidation;
 mod keys;

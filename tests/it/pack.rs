@@ -10,6 +10,8 @@ use std::time::Duration;
 use forebay::rules::{self, Fields, Group, Reuse, RuleSet, Sharing};
 use http::Method;
 
+mod tasks;
+
 const ENDPOINTS: &str = include_str!("../../rules/proxmox.endpoints.txt");
 const CHANGES: &str = include_str!("../data/proxmox-changes.txt");
 

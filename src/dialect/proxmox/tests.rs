@@ -1,3 +1,4 @@
+use super::super::TaskState;
 use super::*;
 
 const UPID: &str = "UPID:pve1:0004A1B2:01A2B3C4:6AB13B58:vzdump:103:root@pam!x:";
@@ -88,25 +89,67 @@ fn extjs_tells_its_status_in_the_body() {
 }
 
 #[test]
-fn tasks() {
-    let started = |body: &str| operation_started(body.as_bytes()).map(|id| id.0);
-    assert_eq!(started(&format!(r#"{{"data":"{UPID}"}}"#)).as_deref(), Some(UPID));
-    assert_eq!(started(&format!(r#"{{"data":{{"upid":"{UPID}","port":1}}}}"#)).as_deref(), Some(UPID));
-    assert_eq!(started(r#"{"data":null}"#), None);
-    assert_eq!(started(r#"{"data":"local:iso/a.iso"}"#), None);
-    let path = format!("/api2/json/nodes/pve1/tasks/{UPID}/status");
-    let ended = |path: &str, body: &str| {
-        operations_ended(path, body.as_bytes()).into_iter().map(|id| id.0).collect::<Vec<_>>()
-    };
-    assert_eq!(ended(&path, r#"{"data":{"status":"stopped","exitstatus":"OK"}}"#), [UPID]);
-    assert!(ended(&path, r#"{"data":{"status":"running"}}"#).is_empty());
-    let list = format!(r#"{{"data":[{{"upid":"{UPID}","endtime":5}},{{"upid":"UPID:x","pid":1}}]}}"#);
-    for path in ["/api2/json/cluster/tasks", "/api2/extjs/nodes/pve1/tasks"] {
-        assert_eq!(ended(path, &list), [UPID]);
-        assert!(tells_of_tasks(path));
+fn the_answer_to_a_write_names_a_task() {
+    let started = |body: &str| tasks::started(body.as_bytes()).map(|task| task.id.0);
+    for body in [format!(r#"{{"data":"{UPID}"}}"#), format!(r#"{{"data":{{"upid":"{UPID}","port":1}}}}"#)] {
+        assert_eq!(started(&body).as_deref(), Some(UPID));
     }
-    assert!(ended("/api2/json/nodes/pve1/qemu", &list).is_empty());
-    assert_eq!(task_of_status_path("/api2/json/nodes/pve1/status"), None);
+    // Null, a volume id, a lock token, a line of the monitor, an address, a time: strings that are no UPIDs.
+    for data in
+        ["null", r#""local:iso/a.iso""#, r#""a9a9-b""#, r#""UPID:pve1""#, r#""https://x/:a:""#, "1", "{}"]
+    {
+        assert_eq!(started(&format!(r#"{{"data":{data}}}"#)), None, "{data}");
+    }
+}
+
+#[test]
+fn a_upid_says_what_a_task_is_about() {
+    let task = tasks::parse("UPID:pve-2:0000A1B2:1C3D4E5F6:65F0A1B2:vzdump::backup@pve!night:").unwrap();
+    let said =
+        (task.kind.as_str(), task.object.as_str(), task.node.as_str(), task.who.as_str(), task.started);
+    assert_eq!(said, ("vzdump", "", "pve-2", "backup@pve!night", 0x65F0_A1B2));
+    assert_eq!(task.resource, format!("/nodes/pve-2/tasks/{}", task.id.0));
+    assert_eq!(tasks::parse(UPID).unwrap().object, "103");
+}
+
+#[test]
+fn answers_tell_how_tasks_stand() {
+    let other = UPID.replace("vzdump", "qmstop");
+    let status = format!("/api2/json/nodes/pve1/tasks/{UPID}/status");
+    let log = format!("/api2/json/nodes/pve1/tasks/{UPID}/log");
+    let list = format!(
+        r#"{{"data":[{{"upid":"{UPID}","endtime":5}},{{"upid":"UPID:x","pid":1}},{{"upid":"{other}","status":"RUNNING"}}]}}"#
+    );
+    let messages = format!(
+        r#"{{"data":[{{"msg":"starting task {other}"}},{{"msg":"end task {UPID} OK"}},{{"msg":"end task"}}]}}"#
+    );
+    let lines = |last: &str| format!(r#"{{"data":[{{"n":1,"t":"TASK OK"}},{{"n":2,"t":"{last}"}}]}}"#);
+    let (stopped, running) = (r#"{"data":{"status":"stopped"}}"#, r#"{"data":{"status":"running"}}"#);
+    let (ended, ended_at) = (TaskState::Ended { at: None }, TaskState::Ended { at: Some(5) });
+    let ending = TaskState::Ending { sign: Some(2) };
+    type Told<'t> = &'t [(&'t str, TaskState)];
+    let cases: [(&str, &str, Told<'_>); 13] = [
+        (&status, stopped, &[(UPID, ended)]),
+        (&status, running, &[(UPID, TaskState::Running)]),
+        (&status, "{}", &[]),
+        (&log, &lines("TASK OK"), &[(UPID, ending)]),
+        (&log, &lines("TASK ERROR: no space"), &[(UPID, ending)]),
+        (&log, &lines("TASK WARNINGS: 2"), &[(UPID, ending)]),
+        (&log, &lines("copied 1 GiB"), &[]),
+        (&log, r#"{"data":[]}"#, &[]),
+        (&log, "TASK OK\n", &[(UPID, TaskState::Ending { sign: None })]),
+        ("/api2/json/cluster/tasks", &list, &[(UPID, ended_at), (&other, TaskState::Running)]),
+        ("/api2/extjs/nodes/pve1/tasks", &list, &[(UPID, ended_at), (&other, TaskState::Running)]),
+        ("/api2/json/cluster/log", &messages, &[(UPID, ended)]),
+        ("/api2/json/nodes/pve1/qemu", &list, &[]),
+    ];
+    for (path, body, expected) in cases {
+        let told = tasks::told(path, body.as_bytes());
+        let told: Vec<_> = told.iter().map(|event| (event.task.id.0.as_str(), event.state)).collect();
+        assert_eq!(told, expected, "{path} {body}");
+        assert_eq!(tasks::tells(path), path != "/api2/json/nodes/pve1/qemu");
+    }
+    assert!(!tasks::tells("/api2/json/nodes/pve1/status"));
 }
 
 #[test]

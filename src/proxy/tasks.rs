@@ -1,0 +1,59 @@
+//! What the API tells of tasks, turned into what overtakes entries.
+
+use super::operations::{News, Operation, Origin};
+use super::route;
+use super::site::{InvalidationCause, Site};
+use super::write::DEFAULT_SETTLE;
+use crate::cache::groups::{GroupId, GroupName};
+use crate::dialect::{Task, TaskEvent};
+use crate::rules::TaskNames;
+
+impl Site {
+    /// An answer of the API told how tasks stand. To be called before anybody else hears of it: when this
+    /// returns, everything that the news makes old has been overtaken. The same news again does nothing.
+    pub fn told_of_tasks(&self, events: &[TaskEvent]) {
+        let news = self.shared.operations.told(self.id, events, |task| self.task_of_others(task));
+        for news in news {
+            match news {
+                News::Old => {}
+                News::Of(Origin::Write) => self.shared.count_invalidation(InvalidationCause::Operation),
+                News::Of(Origin::Elsewhere) => self.shared.count_invalidation(InvalidationCause::Elsewhere),
+            }
+        }
+    }
+
+    /// What the rules say of a task that somebody else started. One that no row is about may have changed
+    /// anything, but holds nothing: it may as well be a console that stays open for days.
+    fn task_of_others(&self, task: &Task) -> Operation {
+        let groups = &self.shared.groups;
+        let row = self.rules.task(&names(task));
+        let ids = match &row {
+            Some((_, named)) => named.iter().map(|group| route::named(self, group)).collect(),
+            None => [groups.id(self.id, GroupName::Subtree(""))].into(),
+        };
+        Operation {
+            groups: ids,
+            shown: Some(self.shown(task)),
+            holds: row.as_ref().is_some_and(|(rule, _)| rule.holds),
+            until: self.shared.clock.now().after(self.config.operation_cap),
+            settle: row.map_or(DEFAULT_SETTLE, |(rule, _)| rule.settle),
+            endpoint: None,
+            origin: Origin::Elsewhere,
+        }
+    }
+
+    /// What a write's own task changes beside what the write's rule says, and for how long it may lag: a
+    /// task that only sets a wish, for a manager to act upon, lags longer than the rule knows.
+    pub(super) fn with_task(&self, operation: Operation, task: &Task) -> Operation {
+        let settle = self.rules.task(&names(task)).map_or(operation.settle, |(rule, _)| rule.settle);
+        Operation { shown: Some(self.shown(task)), settle: operation.settle.max(settle), ..operation }
+    }
+
+    fn shown(&self, task: &Task) -> GroupId {
+        self.shared.groups.id(self.id, GroupName::Subtree(&task.resource))
+    }
+}
+
+fn names(task: &Task) -> TaskNames<'_> {
+    TaskNames { kind: &task.kind, id: &task.object, node: &task.node }
+}
