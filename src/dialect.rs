@@ -62,6 +62,15 @@ pub struct ServerLimits {
     pub stray_close: bool,
 }
 
+/// Whether the items of lists in answers have an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListOrder {
+    /// The order is part of the answer.
+    Kept,
+    /// It is drawn anew for every answer.
+    Random,
+}
+
 /// A write of the API as its makers publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublishedWrite {
@@ -285,6 +294,15 @@ impl Dialect {
             502 | 504 => true,
             596 | 599 => self == Dialect::Proxmox,
             _ => false,
+        }
+    }
+
+    /// Whether the order of lists in its answers means something. Proxmox lists what its Perl hashes hold,
+    /// in an order that differs from call to call; where order counts an item has its place as a field.
+    pub fn list_order(self) -> ListOrder {
+        match self {
+            Dialect::Proxmox => ListOrder::Random,
+            Dialect::Plain => ListOrder::Kept,
         }
     }
 

@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod document;
 pub mod fields;
+pub mod moving;
 pub mod pattern;
 pub mod policy;
 pub mod raw;
@@ -23,6 +24,7 @@ use http::Method;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use fields::Fields;
+pub use moving::Moving;
 pub use pattern::{Captures, Pattern};
 pub use policy::{Bypass, Condition, Overrides, Reuse};
 pub use raw::{Sharing, StaleTo};
@@ -105,6 +107,8 @@ pub struct ReadRule {
     pub unless: Vec<Condition>,
     /// Callers that must see the API itself.
     pub bypass: Vec<Bypass>,
+    /// What moves by itself, so that audits do not compare it.
+    pub moving: Vec<Moving>,
     pattern: Pattern,
 }
 

@@ -27,6 +27,9 @@ pub struct Explanation {
     pub share: Option<String>,
     /// Of a read: the writes that overtake it. Of a write: the groups that it overtakes.
     pub invalidates: Vec<String>,
+    /// What of the answer moves by itself, so that audits do not compare it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub moving: Vec<String>,
     /// Why, in sentences.
     pub reason: String,
 }
@@ -43,6 +46,7 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
         ttl: None,
         share: None,
         invalidates: Vec::new(),
+        moving: Vec::new(),
         reason: String::new(),
     };
     let Some(path) = dialect.read_path(raw_path) else {
@@ -104,6 +108,7 @@ fn read(
     };
     let writes = rules.writes.iter().filter(|write| write.invalidates.iter().any(overtakes));
     explanation.invalidates = writes.map(|write| format!("{} {}", methods(write), write.name)).collect();
+    explanation.moving = rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect();
     explanation.reason = read_reason(rule);
 }
 
@@ -232,7 +237,8 @@ impl fmt::Display for Explanation {
         }
         // Of a read these are writes, of a write groups.
         let heading = if self.ttl.is_some() { "overtaken by" } else { "overtakes" };
-        for (name, list) in [("groups", &self.groups), (heading, &self.invalidates)] {
+        let lists = [("groups", &self.groups), (heading, &self.invalidates), ("moving", &self.moving)];
+        for (name, list) in lists {
             for (index, item) in list.iter().enumerate() {
                 line(if index == 0 { name } else { "" }, item)?;
             }

@@ -12,6 +12,7 @@ use super::check;
 use super::diagnostic::Diagnostic;
 use super::document::{Document, Place, Step, at};
 use super::index::Index;
+use super::moving::Moving;
 use super::pattern::Pattern;
 use super::policy::{Bypass, Condition, Overrides, Reuse};
 use super::raw::{
@@ -98,12 +99,13 @@ impl Compiler<'_> {
     }
 
     fn read(&mut self, here: &Here, raw: &RawRead, api: &str) -> Option<ReadRule> {
-        let missing = [("promote", raw.promote), ("moving", raw.moving), ("keep_warm", raw.keep_warm)];
+        let missing = [("promote", raw.promote), ("keep_warm", raw.keep_warm)];
         self.refuse(here, &missing);
         let groups_at = |index| here.path(&at!["groups", index]);
         let only = self.conditions(here, "only", &raw.only);
         let unless = self.conditions(here, "unless", &raw.unless);
         let bypass = self.bypass(here, &raw.bypass);
+        let moving = self.moving(here, &raw.moving);
         let pattern = self.pattern(here, &raw.path)?;
         let captures = pattern.captures();
         let groups = self.templates(&raw.groups, groups_at, &captures, Offers::Query);
@@ -133,6 +135,7 @@ impl Compiler<'_> {
             only,
             unless,
             bypass,
+            moving,
             pattern,
         })
     }
@@ -253,6 +256,17 @@ impl Compiler<'_> {
             }
         }
         bypass
+    }
+
+    fn moving(&mut self, here: &Here, raw: &[String]) -> Vec<Moving> {
+        let mut moving = Vec::with_capacity(raw.len());
+        for (index, text) in raw.iter().enumerate() {
+            match Moving::parse(text) {
+                Ok(pointer) => moving.push(pointer),
+                Err(error) => self.error(&here.path(&at!["moving", index]), error.to_string()),
+            }
+        }
+        moving
     }
 
     fn refuse(&mut self, here: &Here, keys: &[(&'static str, Option<NotBuilt>)]) {

@@ -96,12 +96,14 @@ pub struct RawRead {
     /// Callers that must see the API itself.
     #[serde(default)]
     pub bypass: OneOrMany<RawBypass>,
+    /// What moves by itself and is not compared by audits: JSON pointers, `*` for every item of a list
+    /// or member of an object, as in `/data/*/cpu`. It changes nothing of what is kept, so it is no part
+    /// of a rule's fingerprint.
+    #[serde(default, skip_serializing)]
+    pub moving: Vec<String>,
     /// Not built yet.
     #[serde(default, skip_serializing)]
     pub promote: Option<NotBuilt>,
-    /// Not built yet.
-    #[serde(default, skip_serializing)]
-    pub moving: Option<NotBuilt>,
     /// Not built yet.
     #[serde(default, skip_serializing)]
     pub keep_warm: Option<NotBuilt>,

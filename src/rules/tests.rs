@@ -125,7 +125,7 @@ reads:
     groups: [g, 'g/{y}']
     keep_warm: {every: 30s}
     promote: x
-    moving: []
+    moving: [/data/cpu, cpu]
   - path: /b/{other}
     ttl: 1s
   - path: c
@@ -155,7 +155,7 @@ writes:
         "p:9:17: `{y}` is not a capture of the path; it captures x",
         "p:10:5: `keep_warm` is part of the contract but not built yet",
         "p:11:5: `promote` is part of the contract but not built yet",
-        "p:12:5: `moving` is part of the contract but not built yet",
+        "p:12:25: `cpu` is not a JSON pointer into the answer",
         "p:13:5: rule can never match: line 7 comes first",
         "p:15:11: a path pattern starts with `/`",
         "p:17:12: a status has three digits",

@@ -9,6 +9,7 @@ reads:
     share: principal
     groups: ['guest/{vmid}', 'type/{query.type}']
     ignore_query: [x]
+    moving: [/data/uptime, '/data/*/cpu']
   - {path: '/api2/{format}/cluster/nextid', ttl: pass}
 writes:
   - {methods: [PUT, POST], path: '/api2/{format}/nodes/{node}/qemu/{vmid}/config', invalidates: ['guest/{vmid}']}
@@ -39,12 +40,14 @@ groups       guest/100
 overtaken by PUT,POST /api2/{format}/nodes/{node}/qemu/{vmid}/config
              POST /api2/{format}/nodes/{node}/qemu
              POST /api2/{format}/nodes/{node}/boot
+moving       /data/uptime
+             /data/*/cpu
 why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer.
 ";
     assert_eq!(found.to_string(), expected);
     let json = serde_json::to_value(&found).unwrap();
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["api", "groups", "invalidates", "key", "reason", "rule", "share", "ttl"]);
+    assert_eq!(keys, ["api", "groups", "invalidates", "key", "moving", "reason", "rule", "share", "ttl"]);
 }
 
 #[test]
