@@ -1,6 +1,7 @@
 //! The proxy: the life of a request, from its admission to its answer.
 
 mod admit;
+mod audit;
 mod body;
 mod counters;
 mod error;
@@ -77,7 +78,10 @@ impl Proxy {
         };
         match route::route(&site, &request, admitted) {
             Route::Read(read) => match lookup::lookup(&site, &request, &read, now) {
-                Lookup::Fresh(key, entry) => respond::hit(&site, &request, &read, client, now, key, &entry),
+                Lookup::Fresh(key, entry) => {
+                    audit::sample(&site, &request, &read, client, key, &entry);
+                    respond::hit(&site, &request, &read, client, now, key, &entry)
+                }
                 found => {
                     let read = read.detach();
                     let site = Arc::clone(&site);

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::telemetry::Registry;
-use admit::Gate;
+use admit::{Gate, Priority};
 use endpoint::{EndpointSettings, EndpointState, Standing};
 use tls::TlsSettings;
 
@@ -180,7 +180,15 @@ impl Upstream {
         let Inner { config, endpoints, shared } = &*self.0;
         // A call is by far the largest part of whatever awaits it, and those are moved several times
         // before they are polled: into a box, into a task.
-        Box::pin(call::send(config, endpoints, shared, request)).await
+        Box::pin(call::send(config, endpoints, shared, request, Priority::Client)).await
+    }
+
+    /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
+    /// only while nobody waits and half of what the limits and the concurrency allow is free.
+    pub async fn send_if_idle(&self, request: Outgoing) -> Result<Answer, SendError> {
+        let Inner { config, endpoints, shared } = &*self.0;
+        let priority = Priority::Background { places: config.concurrency };
+        Box::pin(call::send(config, endpoints, shared, request, priority)).await
     }
 
     /// The configuration in force.

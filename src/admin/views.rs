@@ -20,6 +20,7 @@ use crate::units::Span;
 
 const REQUESTS: &str = "forebay_requests_total";
 const CALLS: &str = "forebay_upstream_requests_total";
+const AUDITS: &str = "forebay_audits_total";
 
 type Sums = BTreeMap<String, u64>;
 
@@ -31,6 +32,8 @@ pub(super) struct Stats {
     upstream_requests: Total,
     /// The share of requests that cost no call; `null` before the first request.
     saved: Option<f64>,
+    /// Hits that were compared with the API, by result.
+    audits: Sums,
     entries: usize,
     entry_bytes: u64,
     flights: usize,
@@ -83,6 +86,7 @@ pub(super) fn stats(shared: &Shared, sites: &[Arc<Site>], uptime: Duration) -> S
         saved: saved(requests.total, calls.total),
         requests,
         upstream_requests: calls,
+        audits: sums(&counts.of(AUDITS), "result"),
         entries: shared.memory.len(),
         entry_bytes: shared.memory.weight(),
         flights: shared.flights.len(),
@@ -186,6 +190,8 @@ struct RuleView {
     meaning: Meaning,
     requests: Sums,
     upstream_requests: u64,
+    #[serde(skip_serializing_if = "Sums::is_empty")]
+    audits: Sums,
 }
 
 #[derive(Serialize)]
@@ -197,6 +203,8 @@ enum Meaning {
         stale_if_error: String,
         share: &'static str,
         groups: Vec<String>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        moving: Vec<String>,
     },
     Write {
         invalidates: Vec<String>,
@@ -209,7 +217,7 @@ enum Meaning {
 /// Every rule: by upstream, the reads in order, then the writes in order.
 pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
     let counts = shared.registry.counts();
-    let (requests, calls) = (by_rule(counts.of(REQUESTS)), by_rule(counts.of(CALLS)));
+    let [requests, calls, audits] = [REQUESTS, CALLS, AUDITS].map(|name| by_rule(counts.of(name)));
     let mut rules = Vec::new();
     for site in sites {
         let upstream = &site.config.name;
@@ -224,6 +232,8 @@ pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
                 meaning,
                 requests: sums(requests.get(&key).into_iter().flatten(), "outcome"),
                 upstream_requests: calls.get(&key).into_iter().flatten().map(|count| count.value).sum(),
+                // A write of the same path has none.
+                audits: sums(audits.get(&key).filter(|_| kind == "read").into_iter().flatten(), "result"),
             }
         };
         for rule in &site.rules.reads {
@@ -238,6 +248,7 @@ pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
                 stale_if_error: Span(rule.stale_if_error).to_string(),
                 share: rule.share.as_str(),
                 groups: texts(&rule.groups),
+                moving: rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect(),
             };
             rules.push(view("read", &rule.name, &rule.source, rule.line, Vec::new(), meaning));
         }

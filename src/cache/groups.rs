@@ -63,6 +63,7 @@ struct Slot {
     overtaken: AtomicU64,
     settled_at: AtomicU64,
     open: AtomicU32,
+    writing: AtomicU32,
     endpoint: AtomicU64,
 }
 
@@ -107,6 +108,11 @@ impl Groups {
         }
     }
 
+    /// The place of one resource path alone.
+    pub fn own_path(&self, site: u32, resource: &str) -> GroupId {
+        self.id(site, GroupName::Path(&one_spelling(resource)))
+    }
+
     /// What a write without a rule changes: its own path, everything below it, and the collections
     /// above it.
     pub fn around_path(&self, site: u32, resource: &str, ids: &mut Vec<GroupId>) {
@@ -149,6 +155,26 @@ impl Groups {
         for id in ids {
             self.slot(*id).open.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// A write to `ids` is about to leave. Nothing is kept or overtaken by this: what the API says from
+    /// now on may already be what the write made of it, until [`Groups::write_judged`].
+    pub fn write_leaves(&self, ids: &[GroupId]) {
+        for id in ids {
+            self.slot(*id).writing.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// The write has an outcome, and has overtaken what it changed.
+    pub fn write_judged(&self, ids: &[GroupId]) {
+        for id in ids {
+            self.slot(*id).writing.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a write to one of `ids` is under way.
+    pub fn is_being_written(&self, ids: &[GroupId]) -> bool {
+        ids.iter().any(|id| self.slot(*id).writing.load(Ordering::SeqCst) > 0)
     }
 
     /// From now to `until` the nodes may disagree about `ids`; `endpoint` has seen the write.
@@ -258,6 +284,19 @@ mod tests {
             groups.invalidate(&ids);
             assert_eq!(!groups.is_current(fetched, &of(&groups, read)), reached, "{read}");
         }
+    }
+
+    #[test]
+    fn a_write_is_under_way_until_each_of_them_is_judged() {
+        let groups = groups();
+        let guest = [groups.id(0, GroupName::Named("guest/100"))];
+        groups.write_leaves(&guest);
+        groups.write_leaves(&guest);
+        groups.write_judged(&guest);
+        assert!(groups.is_being_written(&guest));
+        assert!(!groups.is_being_written(&[groups.id(0, GroupName::Named("guest/101"))]));
+        groups.write_judged(&guest);
+        assert!(!groups.is_being_written(&guest));
     }
 
     #[test]

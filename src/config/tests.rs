@@ -79,7 +79,7 @@ upstreams:
     concurrency: 5
     queue: {length: 6, wait: 7s}
     timeouts: {connect: 8s, first_byte: 9s, idle: 10s}
-    audit: 0%
+    audit: 0.5%
     mode: cache
   two:
     endpoints: [https://h]
@@ -103,6 +103,7 @@ upstreams:
     assert_eq!((one.site.credentials.len(), &one.site.limit_captures[..]), (1, &["id".to_owned()][..]));
     let seconds = [one.site.accept_for, one.site.actor_window, one.site.operation_cap, one.site.unknown_hold];
     assert_eq!(seconds.map(|time| time.as_secs()), [1, 2, 3, 4]);
+    assert_eq!((one.site.audit.0, settings.upstream("two").unwrap().site.audit.0), (0.005, 0.0));
     let config = &one.upstream;
     assert_eq!((config.endpoints.len(), config.concurrency, config.queue_length), (2, 5, 6));
     let times = [config.queue_wait, config.connect_timeout, config.first_byte_timeout, config.idle_timeout];
@@ -149,7 +150,7 @@ upstreams:
       - {per: [nothing], rate: 5/s, burst: 0}
     concurrency: adaptive
     timeouts: {connect: 0s, idle: 5}
-    audit: 1%
+    audit: 1
     mode: observe
     feed: {every: 2s, ceiling: 10s}
     sync: []
@@ -192,7 +193,7 @@ upstreams:
         "forebay.yaml:19:18: `adaptive` is part of the contract but not built yet",
         "forebay.yaml:20:25: a timeout is more than zero",
         "forebay.yaml:20:35: `5` is not a duration",
-        "forebay.yaml:21:5: `audit` is part of the contract but not built yet",
+        "forebay.yaml:21:12: `1` is not a share",
         "forebay.yaml:22:11: `mode: observe` is part of the contract but not built yet",
         "forebay.yaml:23:5: `feed` is part of the contract but not built yet",
         "forebay.yaml:24:5: `sync` is part of the contract but not built yet",

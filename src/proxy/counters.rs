@@ -48,9 +48,30 @@ pub(super) enum Cause {
     Pass,
     Write,
     Tunnel,
+    Audit,
 }
 
-const CAUSES: [&str; 6] = ["miss", "revalidate", "refresh", "pass", "write", "tunnel"];
+const CAUSES: [&str; 7] = ["miss", "revalidate", "refresh", "pass", "write", "tunnel", "audit"];
+
+/// What comparing a hit with the API came to: the label `result` of `forebay_audits_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AuditResult {
+    /// The API says what the hit said.
+    Same,
+    /// It says something else, and no write through forebay explains it.
+    Changed,
+    /// A write through forebay, or anything else that is noticed, overtook what was kept meanwhile.
+    Overtaken,
+    /// A write or a task was under way, so what the API says may be of before or of after it.
+    Unsettled,
+    /// The API gave no answer to compare with.
+    Error,
+    /// There was no room: as many audits were under way as may be, one for the same target among them, or
+    /// clients needed what the limits allow.
+    Skipped,
+}
+
+const AUDITS: [&str; 6] = ["same", "changed", "overtaken", "unsettled", "error", "skipped"];
 
 /// The counters of one rule, resolved when first needed: most of a large pack is never asked for.
 pub(super) struct RuleMetrics {
@@ -58,6 +79,7 @@ pub(super) struct RuleMetrics {
     rule: Arc<str>,
     requests: [OnceLock<Counter>; OUTCOMES],
     calls: [OnceLock<CallCounter>; CAUSES.len()],
+    audits: [OnceLock<Counter>; AUDITS.len()],
 }
 
 impl RuleMetrics {
@@ -67,6 +89,7 @@ impl RuleMetrics {
             rule: rule.into(),
             requests: [const { OnceLock::new() }; OUTCOMES],
             calls: [const { OnceLock::new() }; CAUSES.len()],
+            audits: [const { OnceLock::new() }; AUDITS.len()],
         }
     }
 
@@ -79,6 +102,15 @@ impl RuleMetrics {
             let labels =
                 [("upstream", &*self.upstream), ("rule", &*self.rule), ("outcome", outcome.as_str())];
             registry.counter("forebay_requests_total", &labels)
+        });
+        counter.increment(1);
+    }
+
+    pub(super) fn count_audit(&self, registry: &Registry, result: AuditResult) {
+        let counter = self.audits[result as usize].get_or_init(|| {
+            let result = AUDITS[result as usize];
+            let labels = [("upstream", &*self.upstream), ("rule", &*self.rule), ("result", result)];
+            registry.counter("forebay_audits_total", &labels)
         });
         counter.increment(1);
     }

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use super::admit::Caller;
+use super::audit;
 use super::body::Body;
 use super::counters::{Cause, Outcome};
 use super::fill::{self, Direct, Errand};
@@ -37,6 +38,7 @@ pub(super) async fn read(
     let absent = match found {
         Lookup::Absent(absent) => absent,
         Lookup::Fresh(key, entry) => {
+            audit::sample(&site, &request, &read, client, key, &entry);
             return respond::hit(&site, &request, &read, client, started, key, &entry);
         }
         Lookup::Pass(forward, detail) => {
@@ -189,6 +191,7 @@ impl Reading {
         let (waiter, part) = match begun {
             Begin::Stored(entry) => {
                 let Self { site, request, client, started, read, absent } = self;
+                audit::sample(&site, &request, &read, client, absent.key, &entry);
                 return respond::hit(&site, &request, &read, client, started, absent.key, &entry);
             }
             Begin::Full => return self.alone(Detail::Limited, None).await,

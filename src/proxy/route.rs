@@ -150,6 +150,21 @@ impl Read<'_> {
     }
 }
 
+impl Read<'_> {
+    /// What an answer that turned out to be old casts doubt on: its own path, whoever asks for it, and the
+    /// rule's groups for what the request names (one guest, say). Not the wide ones: one changed guest
+    /// says nothing of all the others.
+    pub fn doubted(&self, site: &Site, query: Option<&str>) -> Vec<GroupId> {
+        let fields = Fields::from_query(query.unwrap_or_default());
+        let specific = self.rule(site).groups.iter().filter(|template| template.is_specific());
+        let groups = specific.filter_map(|template| template.render(&self.path, &self.captures, &fields));
+        let mut ids: Vec<GroupId> = groups.map(|group| named(site, &group)).collect();
+        let resource = &self.path[site.dialect().resource_offset(&self.path)..];
+        ids.push(site.shared.groups.own_path(site.id, resource));
+        ids
+    }
+}
+
 impl Pass<'_> {
     /// The same without the request's borrow.
     pub fn detach(self) -> Pass<'static> {

@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::Failure;
+use super::audit::Audits;
 use super::counters::RuleMetrics;
 use super::operations::Operations;
 use crate::cache::acceptance::Acceptance;
@@ -22,6 +23,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dialect::Dialect;
 use crate::rules::RuleSet;
 use crate::telemetry::Registry;
+use crate::units::Share;
 use crate::upstream::{EndpointId, Upstream};
 
 /// For how long a key whose answer was not storable skips the flight, so that the next burst for it
@@ -57,7 +59,7 @@ pub struct Shared {
     pub operations: Operations,
     /// Whether each request is logged.
     pub log_requests: std::sync::atomic::AtomicBool,
-    pub(super) invalidations: [Counter; 6],
+    pub(super) invalidations: [Counter; 7],
     uncacheable: Cache<Key, Timestamp>,
     consoles: Cache<(u32, Partition, String), (EndpointId, Timestamp)>,
     epochs: Mutex<Epochs>,
@@ -78,16 +80,19 @@ pub enum InvalidationCause {
     Credential,
     /// An operator.
     Purge,
+    /// An audit found that the API says something else.
+    Audit,
 }
 
 impl InvalidationCause {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Write, "write"),
         (Self::UnknownWrite, "unknown-write"),
         (Self::Operation, "operation"),
         (Self::Elsewhere, "elsewhere"),
         (Self::Credential, "credential"),
         (Self::Purge, "purge"),
+        (Self::Audit, "audit"),
     ];
 }
 
@@ -177,6 +182,8 @@ pub struct SiteConfig {
     pub operation_cap: Duration,
     /// How long a write whose outcome is unknown holds its groups.
     pub unknown_hold: Duration,
+    /// The share of hits that are compared with the API.
+    pub audit: Share,
     /// The captures that a limit counts by; calls carry these along.
     pub limit_captures: Vec<String>,
 }
@@ -191,6 +198,7 @@ impl Default for SiteConfig {
             actor_window: Duration::from_secs(3600),
             operation_cap: Duration::from_secs(30 * 60),
             unknown_hold: Duration::from_secs(60),
+            audit: Share(0.0),
             limit_captures: Vec::new(),
         }
     }
@@ -214,6 +222,8 @@ pub struct Site {
     pub(super) seconds: Histogram,
     pub(super) collapsed: Counter,
     pub(super) tunnels: Gauge,
+    /// Which hits are compared with the API, and how many are now.
+    pub(super) audits: Audits,
     /// Places in flight for callers that the API has not accepted lately.
     pub(super) strangers: Arc<Semaphore>,
     /// Places for upgraded connections.
@@ -261,6 +271,7 @@ impl Site {
         Self {
             shared,
             id,
+            audits: Audits::new(config.audit),
             config,
             rules,
             upstream,
@@ -288,6 +299,11 @@ impl Site {
     /// Since when the API answers only that it is down.
     pub(super) fn outage_since(&self) -> Option<Timestamp> {
         *self.outage.lock()
+    }
+
+    /// How many hits are being compared with the API.
+    pub fn audits_running(&self) -> usize {
+        self.audits.running()
     }
 
     /// The dialect of the API.

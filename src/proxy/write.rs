@@ -110,8 +110,7 @@ impl Sending {
             upgrade: false,
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
-        let left = site.shared.clock.now();
-        let mut reach = Reach { sending: &self, groups, left, judged: false };
+        let mut reach = Reach::new(&self, groups);
         let (answer, place) = match forward::send(site, self.write.caller, outgoing).await {
             Ok(sent) => sent,
             Err(error) => {
@@ -188,7 +187,13 @@ struct Reach<'s> {
     judged: bool,
 }
 
-impl Reach<'_> {
+impl<'s> Reach<'s> {
+    fn new(sending: &'s Sending, groups: Arc<[GroupId]>) -> Self {
+        let shared = &sending.site.shared;
+        shared.groups.write_leaves(&groups);
+        Self { sending, groups, left: shared.clock.now(), judged: false }
+    }
+
     /// Judges a known status (invariant 2).
     fn judge(&mut self, status: StatusCode, task: Option<Task>, endpoint: EndpointId) {
         let site = &*self.sending.site;
@@ -283,6 +288,7 @@ impl Drop for Reach<'_> {
         if !self.judged {
             self.unknown(None);
         }
+        self.sending.site.shared.groups.write_judged(&self.groups);
     }
 }
 

@@ -210,6 +210,11 @@ impl GroupTemplate {
         !self.parts.contains(&Part::Task(TaskField::Id))
     }
 
+    /// Whether it names something that the request names, as `guest/{vmid}` does and `guests` does not.
+    pub fn is_specific(&self) -> bool {
+        self.parts.iter().any(|part| !matches!(part, Part::Literal(_)))
+    }
+
     /// Whether it names a group by name, not a path of the API.
     pub fn is_named(&self) -> bool {
         self.kind == Kind::Named

@@ -40,6 +40,19 @@ pub(super) struct QueueBounds {
     pub(super) wait: Duration,
 }
 
+/// Whether a call may take what others need.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    /// It waits its turn in the queue.
+    Client,
+    /// It goes only where nobody waits and half of each limit's burst and of the places in flight is left
+    /// to those who would; otherwise not at all.
+    Background {
+        /// Places in flight at one endpoint.
+        places: usize,
+    },
+}
+
 /// Which limits a call is charged to.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charge {
@@ -52,6 +65,7 @@ pub(super) enum Charge {
 /// One call's time in the queue, over all endpoints it tries.
 pub(super) struct Visit {
     bounds: QueueBounds,
+    priority: Priority,
     deadline: Instant,
     arrived: Instant,
     place: Option<Entered>,
@@ -94,9 +108,10 @@ impl Gate {
     }
 
     /// A visit that begins now.
-    pub(super) fn visit(&self, bounds: QueueBounds) -> Visit {
+    pub(super) fn visit(&self, bounds: QueueBounds, priority: Priority) -> Visit {
         let now = Instant::now();
-        Visit { bounds, deadline: now + bounds.wait, arrived: now, place: None, waited: Duration::ZERO }
+        let deadline = now + bounds.wait;
+        Visit { bounds, priority, deadline, arrived: now, place: None, waited: Duration::ZERO }
     }
 
     /// Waits until the call may be sent, and charges it. The permit is its place in flight.
@@ -108,6 +123,9 @@ impl Gate {
         endpoint: EndpointId,
         permits: &Arc<Semaphore>,
     ) -> Result<OwnedSemaphorePermit, SendError> {
+        if let Priority::Background { places } = visit.priority {
+            return self.pass_by(visit, call, charge, endpoint, permits, places);
+        }
         let result = self.pass(visit, call, charge, endpoint, permits).await;
         if visit.place.take().is_some() {
             visit.waited = visit.arrived.elapsed();
@@ -169,6 +187,38 @@ impl Gate {
             turns.iter_mut().for_each(Turn::take_token);
             return Ok(permit);
         }
+    }
+
+    /// The same for a call that is sent only if nobody misses what it takes. It is not counted as
+    /// rejected: no client is told of it.
+    fn pass_by(
+        &self,
+        visit: &Visit,
+        call: &Charged<'_>,
+        charge: Charge,
+        endpoint: EndpointId,
+        permits: &Arc<Semaphore>,
+        places: usize,
+    ) -> Result<OwnedSemaphorePermit, SendError> {
+        let refused = || SendError::QueueFull { retry_after: retry_after_seconds(visit.bounds.wait) };
+        let limits: Vec<Arc<Limit>> = self.limits.read().clone();
+        if self.waiting() > 0 || self.pause.until().is_some() || permits.available_permits() * 2 < places {
+            return Err(refused());
+        }
+        let mut turns = Vec::new();
+        for limit in limits {
+            if !limit.matches(call.kind) || (charge == Charge::ThisEndpoint && !limit.is_per_endpoint()) {
+                continue;
+            }
+            let mut turn = Turn::queue(limit.bucket(call, endpoint));
+            if !turn.try_enter() || !turn.has_spare() {
+                return Err(refused());
+            }
+            turns.push(turn);
+        }
+        let permit = Arc::clone(permits).try_acquire_owned().map_err(|_| refused())?;
+        turns.iter_mut().for_each(Turn::take_token);
+        Ok(permit)
     }
 
     async fn wait_for_pause(&self, visit: &mut Visit) -> Result<(), SendError> {

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::admit::{Charge, QueueBounds};
+use super::admit::{Charge, Priority, QueueBounds};
 use super::answer::{AnswerBody, Delimited, Exchange, Place};
 use super::config::UpstreamConfig;
 use super::connect::Speak;
@@ -44,6 +44,7 @@ pub(super) async fn send(
     endpoints: &[Arc<EndpointState>],
     shared: &Shared,
     mut call: Outgoing,
+    priority: Priority,
 ) -> Result<Answer, SendError> {
     let template = Template::new(&mut call);
     let (lines, bytes) = template.head_size();
@@ -53,7 +54,7 @@ pub(super) async fn send(
         return Err(SendError::TooManyHeaders);
     }
     let began = Instant::now();
-    let result = Call { config, shared, call, template }.over(endpoints).await;
+    let result = Call { config, shared, call, template }.over(endpoints, priority).await;
     match &result {
         Ok(_) => shared.mark_answered(),
         Err(error) if error.is_silence() => shared.mark_silent(began),
@@ -70,9 +71,13 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    async fn over(mut self, endpoints: &[Arc<EndpointState>]) -> Result<Answer, SendError> {
+    async fn over(
+        mut self,
+        endpoints: &[Arc<EndpointState>],
+        priority: Priority,
+    ) -> Result<Answer, SendError> {
         let bounds = QueueBounds { length: self.config.queue_length, wait: self.config.queue_wait };
-        let mut visit = self.shared.gate.visit(bounds);
+        let mut visit = self.shared.gate.visit(bounds, priority);
         let mut charge = Charge::All;
         // With nowhere else to go, a call is always tried: it is refused as fast as it would be here.
         let only = (endpoints.len() == 1).then(|| &endpoints[0]);

@@ -5,6 +5,7 @@
 //! last moment before it is sent: what is taken is sent at once, so the API sees the rate exactly.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -55,6 +56,8 @@ pub(super) struct Bucket {
     /// Whether the one in the turnstile waits for a token (and not for something else).
     dry: AtomicBool,
     interval: Duration,
+    /// How much there must be for one to be taken and half of the burst to be left.
+    spare: NonZeroU32,
     used: Mutex<Instant>,
 }
 
@@ -186,7 +189,8 @@ impl Limit {
 
     fn make_bucket(&self, now: Instant) -> Arc<Bucket> {
         let interval = self.config.interval();
-        let burst = self.config.burst.try_into().expect("validated as not zero");
+        let burst: NonZeroU32 = self.config.burst.try_into().expect("validated as not zero");
+        let spare = NonZeroU32::new(burst.get() / 2 + 1).unwrap_or(NonZeroU32::MIN).min(burst);
         let quota = Quota::with_period(interval).expect("validated as not zero").allow_burst(burst);
         let level = Arc::new(LevelState::default());
         let tokens = RateLimiter::new(quota, Level(Arc::clone(&level)), self.clock.clone());
@@ -201,6 +205,7 @@ impl Limit {
             queue: AtomicUsize::new(0),
             dry: AtomicBool::new(false),
             interval,
+            spare,
             used: Mutex::new(now),
         })
     }
@@ -249,6 +254,13 @@ impl Turn {
         let wait = self.check(Step::Look).err();
         self.bucket.dry.store(wait.is_some(), Ordering::Release);
         wait
+    }
+
+    /// Whether half of the burst would be left if a token were taken. Only in the turnstile.
+    pub(super) fn has_spare(&self) -> bool {
+        debug_assert!(self.permit.is_some(), "tokens are handled in the turnstile only");
+        self.bucket.level.looking.store(true, Ordering::Release);
+        matches!(self.bucket.tokens.check_n(self.bucket.spare), Ok(Ok(())))
     }
 
     /// Takes a token. Only in the turnstile, where a token that was seen stays until it is taken.

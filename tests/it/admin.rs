@@ -318,6 +318,45 @@ async fn stats_and_upstreams_and_rules_say_what_was_counted() {
 }
 
 #[tokio::test]
+async fn audits_are_shown_by_rule() {
+    let rig = Rig::start().await;
+    let file = rig.file("forebay.yaml");
+    let audited =
+        std::fs::read_to_string(&file).expect("readable").replace("rules:", "audit: 100%\n    rules:");
+    std::fs::write(&file, audited).expect("writable");
+    assert_eq!(rig.post("/api/reload", "").await.status, StatusCode::OK);
+    let ended = async || {
+        let running = || rig.app.sites().all()[0].audits_running() > 0;
+        while running() {
+            tokio::task::yield_now().await;
+        }
+    };
+    for _ in 0..3 {
+        rig.read(CONFIG).await;
+        ended().await;
+    }
+    rig.sim.set_guest_config(100, "description", json!("edited elsewhere"));
+    rig.read(CONFIG).await;
+    ended().await;
+    let counted = json!({"changed": 1, "same": 2});
+    assert_eq!(rig.get("/api/stats").await.json()["audits"], counted);
+    let rules = rig.get("/api/rules").await.json();
+    let with_audits: Vec<_> = rules["rules"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|rule| rule["audits"] != Value::Null)
+        .collect();
+    let [rule] = with_audits[..] else { panic!("{with_audits:?}") };
+    assert_eq!(rule["path"], json!("/api2/{format}/nodes/{node}/qemu/{vmid}/config"));
+    assert_eq!(rule["audits"], counted);
+    let resources = rules["rules"].as_array().expect("a list").iter();
+    let resources = resources.filter(|rule| rule["path"] == "/api2/{format}/cluster/resources");
+    assert!(resources.map(|rule| rule["moving"].to_string()).all(|moving| moving.contains("/data/*/cpu")));
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn entries_show_no_body_and_no_secret() {
     let rig = Rig::start().await;
     rig.read(CONFIG).await;

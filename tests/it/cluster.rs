@@ -159,11 +159,11 @@ const WRITES: &[(&str, &str, &str)] = &[
     ("DELETE", "/access/users/new@pve", ""),
 ];
 
-fn credential(ask: Ask, name: &str, secret: &str) -> Ask {
+pub fn credential(ask: Ask, name: &str, secret: &str) -> Ask {
     ask.anonymous().field("Authorization", &format!("PVEAPIToken={name}={secret}"))
 }
 
-fn reads() -> Vec<String> {
+pub fn reads() -> Vec<String> {
     let mut reads = Vec::new();
     for path in READS {
         if path.contains("{node}") {
@@ -178,7 +178,7 @@ fn reads() -> Vec<String> {
 }
 
 /// Without what moves by itself, and in one order.
-fn still(value: Value) -> Value {
+pub fn still(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let kept = map.into_iter().filter(|(name, _)| !MOVING.contains(&name.as_str()));

@@ -2,6 +2,7 @@
 
 mod admin;
 mod architecture;
+mod audit;
 mod binary;
 mod cluster;
 mod collapse;

@@ -43,7 +43,8 @@ pub struct RawUpstream {
     /// How long the API may take.
     #[serde(default)]
     pub timeouts: RawTimeouts,
-    /// The share of hits compared with the API; only 0% is built.
+    /// The share of hits that are compared with the API in the background, each by a call of its own.
+    /// Default: 0%.
     pub audit: Option<Share>,
     /// Whether answers are kept, or only counted; only `cache` is built.
     #[serde(default)]

@@ -21,14 +21,12 @@ impl Resolver<'_> {
     pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
-        let audited = raw.audit.is_some_and(|share| share.0 > 0.0);
         let keys = [
             ("credential_file", raw.credential_file.is_some()),
             ("feed", raw.feed.is_some()),
             ("sync", raw.sync.is_some()),
             ("retry", raw.retry.is_some()),
             ("breaker", raw.breaker.is_some()),
-            ("audit", audited),
         ];
         self.not_built(&here, &keys, "");
         let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -97,6 +95,7 @@ impl Resolver<'_> {
             }
         }
         let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
+        settings.site.audit = raw.audit.unwrap_or(settings.site.audit);
         settings.site.accept_for = or(raw.accept_for, settings.site.accept_for);
         settings.site.actor_window = or(raw.actor_window, settings.site.actor_window);
         settings.site.operation_cap = or(raw.operation_cap, settings.site.operation_cap);

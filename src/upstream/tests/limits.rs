@@ -42,7 +42,7 @@ impl GateBench {
         async move {
             let call = Charged { kind: CallKind::Read, principal, captures: &[] };
             let id = "http://pve1".parse::<Endpoint>().unwrap().id();
-            let mut visit = gate.visit(bounds);
+            let mut visit = gate.visit(bounds, Priority::Client);
             drop(gate.admit(&mut visit, &call, Charge::All, id, &permits).await?);
             Ok(started.elapsed().as_millis() as u64)
         }

@@ -175,8 +175,14 @@ impl Rig {
 
     /// The sum of a counter over all its labels.
     pub fn counter(&self, name: &str) -> u64 {
+        self.counter_of(name, "")
+    }
+
+    /// The same over those whose labels contain `label`, such as `cause="audit"`.
+    pub fn counter_of(&self, name: &str, label: &str) -> u64 {
         let text = self.app.shared().registry.render();
-        let lines = text.lines().filter(|line| line.starts_with(&format!("{name}{{")));
+        let named = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains(label);
+        let lines = text.lines().filter(named);
         lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
     }
 
