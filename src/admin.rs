@@ -55,9 +55,6 @@ pub trait Process: Send + Sync + 'static {
 /// Why the configuration was not reloaded; what was in force stays.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// The process was started without a file.
-    #[error("there is no file to reload")]
-    NoFile,
     /// The file has mistakes.
     #[error("the configuration has {} mistake(s)", .0.len())]
     Mistakes(Vec<Diagnostic>),

@@ -66,17 +66,31 @@ pub struct App {
     background: Vec<JoinHandle<()>>,
 }
 
-/// The sites by the name of their upstream. A name keeps its number and its proxy for the life of the
-/// process.
+/// The sites by the name of their upstream. A name keeps its number and its proxy for as long as it is
+/// configured or served.
 #[derive(Default)]
-pub struct Sites(Mutex<HashMap<String, (u32, Proxy)>>);
+pub struct Sites(Mutex<ByName>);
+
+#[derive(Default)]
+struct ByName {
+    sites: HashMap<String, (u32, Proxy)>,
+    /// The number for the next upstream. None is given twice: what is kept under one that is gone must
+    /// not be found by another.
+    next: u32,
+}
 
 impl Sites {
     /// What serves each upstream now, ordered by name.
     pub fn all(&self) -> Vec<Arc<Site>> {
-        let mut sites: Vec<_> = self.0.lock().values().map(|(_, proxy)| proxy.site()).collect();
+        let mut sites: Vec<_> = self.0.lock().sites.values().map(|(_, proxy)| proxy.site()).collect();
         sites.sort_by(|a, b| a.config.name.cmp(&b.config.name));
         sites
+    }
+
+    /// Forgets the upstreams that `stays` does not pick, and gives their numbers.
+    fn retain(&self, stays: impl Fn(&str) -> bool) -> Vec<u32> {
+        let mut by_name = self.0.lock();
+        by_name.sites.extract_if(|name, _| !stays(name)).map(|(_, (id, _))| id).collect()
     }
 }
 
@@ -100,11 +114,12 @@ impl App {
         let built = plan_sites(&settings, &shared, &sites)?;
         install(&sites, &shared, built);
         for listener in &settings.listeners {
-            let proxy = sites.0.lock().get(&listener.upstream).map(|(_, proxy)| proxy.clone());
+            let proxy = sites.0.lock().sites.get(&listener.upstream).map(|(_, proxy)| proxy.clone());
             let proxy = proxy.expect("the configuration refuses a listener without its upstream");
-            listeners.push(Listener::bind(listener.config.clone(), Service(proxy), &shared.registry).await?);
+            let bound = Listener::bind(listener.config.clone(), Service(proxy), &shared.registry).await?;
+            listeners.push(Serving { listener: bound, upstream: listener.upstream.clone() });
         }
-        let addresses = listeners.iter().map(Listener::address).collect();
+        let addresses = listeners.iter().map(|serving| serving.listener.address()).collect();
         let background = vec![tokio::spawn(upkeep(shared.clone()))];
         let core = Core::new(shared, sites, settings, listeners);
         let admin = start_admin(&core).await;
@@ -120,8 +135,8 @@ impl App {
         self.core.reload(settings).await
     }
 
-    /// Reads the file that the settings in force came from once more and takes it. What comes of it is
-    /// logged too; a bad file changes nothing.
+    /// Reads the file that the settings in force came from once more and takes it; without one, the
+    /// certificates and keys that they name. What comes of it is logged too; a bad file changes nothing.
     pub async fn reload_file(&self) -> Result<(), ReloadError> {
         self.core.reload_file().await
     }
@@ -132,11 +147,10 @@ impl App {
     }
 
     /// Every file whose change is a reload: the configuration, its rule packs, its certificates, the
-    /// token. None without a configuration file.
+    /// token.
     pub fn files(&self) -> Vec<PathBuf> {
         let settings = self.core.settings.lock();
-        let Some(file) = settings.file.clone() else { return Vec::new() };
-        std::iter::once(file).chain(settings.files()).collect()
+        settings.file.iter().cloned().chain(settings.files()).collect()
     }
 
     /// Where clients connect, in the order of the configuration.
@@ -164,13 +178,19 @@ impl App {
         self.core.draining.store(true, Ordering::Relaxed);
         let mut draining = tokio::task::JoinSet::new();
         let listeners = std::mem::take(&mut *self.core.listeners.lock());
-        listeners.into_iter().for_each(|listener| drop(draining.spawn(listener.drain())));
+        listeners.into_iter().for_each(|serving| drop(draining.spawn(serving.listener.drain())));
         draining.join_all().await;
         if let Some(admin) = self.admin {
             admin.drain().await;
         }
         self.background.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// A listener, and the upstream that it serves.
+struct Serving {
+    listener: Listener,
+    upstream: String,
 }
 
 /// A site that is about to be: all of it that can fail has been made.
@@ -184,12 +204,12 @@ struct Planned {
 /// changed here.
 fn plan_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Result<Vec<Planned>, AppError> {
     let running = running.0.lock();
-    let mut next = running.values().map(|(id, _)| id + 1).max().unwrap_or(0);
+    let mut next = running.next;
     settings
         .upstreams
         .iter()
         .map(|upstream| {
-            let old = running.get(&upstream.name);
+            let old = running.sites.get(&upstream.name);
             let id =
                 old.filter(|(_, proxy)| is_same_api(&proxy.site(), upstream)).map_or(next, |(id, _)| *id);
             next = next.max(id + 1);
@@ -215,8 +235,9 @@ fn is_same_api(site: &Site, upstream: &UpstreamSettings) -> bool {
 
 /// Puts what was planned into force; nothing of this can fail.
 fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
-    let mut sites = sites.0.lock();
+    let ByName { sites, next } = &mut *sites.0.lock();
     for Planned { id, settings, client } in planned {
+        *next = (*next).max(id + 1);
         let name = settings.name;
         let rules = settings.rules.expect("rules were named or chosen by probing");
         client.apply_limits();

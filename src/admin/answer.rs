@@ -64,7 +64,6 @@ impl Problem {
 fn reload(failed: &ReloadError) -> Answer {
     let message = failed.to_string();
     match failed {
-        ReloadError::NoFile => error(StatusCode::BAD_REQUEST, &message),
         ReloadError::Refused(_) => error(StatusCode::UNPROCESSABLE_ENTITY, &message),
         ReloadError::Mistakes(diagnostics) => {
             let body = serde_json::json!({ "error": message, "diagnostics": diagnostics });

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{AppError, Sites, check_token, install, plan_sites, probe};
+use super::{AppError, Serving, Sites, check_token, install, plan_sites, probe};
 use crate::admin::{Process, ReloadError};
 use crate::config::{self, ListenerSettings, Settings};
 use crate::proxy::{Shared, Site};
-use crate::server::{FreshTls, Listener};
+use crate::server::FreshTls;
 
 /// The part of an [`App`](super::App) that its admin address steers.
 pub(super) struct Core {
@@ -19,7 +19,7 @@ pub(super) struct Core {
     pub sites: Arc<Sites>,
     pub settings: Mutex<Settings>,
     /// Where clients connect; emptied by a drain.
-    pub listeners: Mutex<Vec<Listener>>,
+    pub listeners: Mutex<Vec<Serving>>,
     pub draining: AtomicBool,
     /// Told after every reload.
     pub reloaded: Notify,
@@ -32,7 +32,7 @@ impl Core {
         shared: Arc<Shared>,
         sites: Arc<Sites>,
         settings: Settings,
-        listeners: Vec<Listener>,
+        listeners: Vec<Serving>,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared,
@@ -51,10 +51,12 @@ impl Core {
         check_token(&settings)?;
         probe::choose_rules(&mut settings, &self.shared.registry).await?;
         let built = plan_sites(&settings, &self.shared, &self.sites)?;
-        let certificates: Result<Vec<_>, _> = self.listeners.lock().iter().map(Listener::read_tls).collect();
+        let certificates: Result<Vec<_>, _> =
+            self.listeners.lock().iter().map(|serving| serving.listener.read_tls()).collect();
         // From here on nothing fails.
         certificates?.into_iter().for_each(FreshTls::install);
         install(&self.sites, &self.shared, built);
+        self.close_removed(&settings);
         self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
         let mut current = self.settings.lock();
         let addresses = |s: &Settings| {
@@ -76,9 +78,37 @@ impl Core {
         Ok(())
     }
 
-    /// Reads the file that the settings in force came from, and puts it in force.
+    /// Closes the listeners of upstreams that `settings` have no more, and forgets those that nobody serves.
+    /// A listener whose address `settings` give to another upstream serves the old one until the restart
+    /// that they ask for: better than nobody.
+    fn close_removed(&self, settings: &Settings) {
+        let has = |name: &str| settings.upstream(name).is_some();
+        let mut listeners = self.listeners.lock();
+        let is_gone = |serving: &mut Serving| {
+            let address = serving.listener.config().address;
+            let taken = || settings.listeners.iter().any(|other| other.config.address == address);
+            // Port 0 is another one for every listener.
+            !has(&serving.upstream) && (address.port() == 0 || !taken())
+        };
+        for Serving { listener, upstream } in listeners.extract_if(.., is_gone) {
+            tracing::info!(%upstream, address = %listener.address(), "closed: the upstream was removed");
+            tokio::spawn(listener.drain());
+        }
+        let served: Vec<&str> = listeners.iter().map(|serving| serving.upstream.as_str()).collect();
+        let gone = self.sites.retain(|name| has(name) || served.contains(&name));
+        if !gone.is_empty() {
+            let shared = self.shared.clone();
+            tokio::task::spawn_blocking(move || {
+                shared.memory.remove_where(|entry| gone.contains(&entry.site()));
+            });
+        }
+    }
+
+    /// Reads the file that the settings in force came from, and puts it in force. Without one it puts the
+    /// settings in force once more, which reads the certificates and keys that they name.
     pub(super) async fn reload_file(&self) -> Result<(), ReloadError> {
-        let file = self.settings.lock().file.clone().ok_or(ReloadError::NoFile)?;
+        let current = self.settings.lock().clone();
+        let Some(file) = current.file.clone() else { return self.take(current).await };
         let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
         let settings = match loaded {
             Ok(Ok(settings)) => settings,
@@ -89,6 +119,10 @@ impl Core {
             }
             Err(_) => return Err(ReloadError::Refused("reading the configuration panicked".to_owned())),
         };
+        self.take(settings).await
+    }
+
+    async fn take(&self, settings: Settings) -> Result<(), ReloadError> {
         match self.reload(settings).await {
             Ok(()) => {
                 tracing::info!("the configuration was reloaded");

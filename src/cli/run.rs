@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use super::{RunArgs, default_config, report, runtime, unusable};
-use crate::admin::ReloadError;
 use crate::app::{App, Logs};
 use crate::clock::Clock;
 use crate::config::{self, Settings};
@@ -53,7 +52,7 @@ async fn serve(settings: Settings) -> ExitCode {
         Err(error) => return unusable(error),
     };
     let files = settings.file.iter().cloned().chain(settings.files());
-    let mut watcher = Watcher::new(if settings.file.is_some() { files.collect() } else { Vec::new() });
+    let mut watcher = Watcher::new(files.collect());
     // Once more under watch: nobody would notice a change between the first reading and the watch.
     let settings = match settings.file.clone().map_or(Ok(settings), |file| config::load(&file)) {
         Ok(settings) => settings,
@@ -80,9 +79,8 @@ async fn serve(settings: Settings) -> ExitCode {
         match signal {
             Signal::Reload => {
                 watcher.look();
-                if let Err(ReloadError::NoFile) = app.reload_file().await {
-                    tracing::info!("there is no file to reload");
-                }
+                // What comes of it is logged there.
+                let _taken = app.reload_file().await;
             }
             Signal::Drain => break,
             Signal::Stop => return ExitCode::SUCCESS,

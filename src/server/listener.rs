@@ -64,6 +64,11 @@ impl Listener {
         self.address
     }
 
+    /// How it was configured.
+    pub fn config(&self) -> &ListenerConfig {
+        &self.config
+    }
+
     /// Reads the certificate files again, for the connections to come. On an error everything stays as it
     /// was. Blocks on files; a listener without TLS has nothing to do.
     pub fn reload_tls(&self) -> Result<(), ServerError> {

@@ -442,6 +442,31 @@ async fn a_purge_empties_what_it_names() {
     rig.stop().await;
 }
 
+/// Walking a large store takes longer than requests may wait: it is done by a thread that may block.
+#[test]
+fn a_purge_keeps_no_worker_from_its_requests() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build();
+    runtime.expect("a runtime").block_on(async {
+        let rig = Rig::start().await;
+        rig.read(CONFIG).await;
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let address = rig.admin();
+        let fields = [("content-type", "application/json")];
+        let purge = tokio::spawn(async move {
+            send(address, Method::POST, "/api/purge", &fields, r#"{"all": true}"#).await
+        });
+        for _ in 0..20 {
+            assert_eq!(rig.get("/healthz").await.status, StatusCode::OK);
+        }
+        assert!(!purge.is_finished(), "it did not wait for a thread that may block");
+        release.send(()).expect("it waits");
+        assert_eq!(purge.await.expect("no panic").json(), json!({"purged": 1}));
+        busy.await.expect("no panic").expect("released");
+        rig.stop().await;
+    });
+}
+
 #[tokio::test]
 async fn what_is_under_way_at_a_purge_is_neither_joined_nor_kept() {
     let cases = [

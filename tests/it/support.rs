@@ -10,5 +10,5 @@ mod rig;
 
 pub use client::{Ask, Got, Opened};
 pub use gate::{Gate, until};
-pub use origin::Reply;
+pub use origin::{Origin, Reply};
 pub use rig::{Options, RULES, Rig};

@@ -1,8 +1,10 @@
 //! A new configuration in one swap: what stays, and what is never shown again.
 
+use forebay::app::App;
+use forebay::clock::Clock;
 use forebay::config;
 
-use crate::support::{Gate, Options, RULES, Reply, Rig};
+use crate::support::{Ask, Gate, Options, Origin, RULES, Reply, Rig, until};
 
 const PATH: &str = "/api2/json/item/1";
 const CALL: &str = "GET /api2/json/item/1";
@@ -104,4 +106,72 @@ async fn another_api_under_the_same_name_finds_nothing_of_the_old_one() {
     let got = rig.get(PATH).send().await;
     assert_eq!((got.status, got.cache()), (502, "detail=unreachable"));
     rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_upstream_that_was_removed_is_gone_and_leaves_nothing_to_the_next() {
+    let (one, two, three) = (Origin::start().await, Origin::start().await, Origin::start().await);
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    std::fs::write(directory.path().join("rules.yaml"), RULES).expect("writable");
+    let file = directory.path().join("forebay.yaml");
+    let write = |upstreams: &[(&str, &Origin)]| {
+        let listener =
+            |(name, _): &(&str, &Origin)| format!("  - {{address: 127.0.0.1:0, upstream: {name}}}\n");
+        let upstream = |(name, origin): &(&str, &Origin)| {
+            format!("  {name}: {{endpoints: ['http://{}'], rules: [rules.yaml]}}\n", origin.address)
+        };
+        let listeners: String = upstreams.iter().map(listener).collect();
+        let upstreams: String = upstreams.iter().map(upstream).collect();
+        let admin = "admin: {address: 127.0.0.1:0}\n";
+        std::fs::write(&file, format!("listen:\n{listeners}{admin}upstreams:\n{upstreams}"))
+            .expect("writable");
+    };
+    write(&[("one", &one), ("two", &two)]);
+    let settings = config::load(&file).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let app = App::start(settings, Clock::manual()).await.expect("forebay starts");
+    let path = "/api2/json/item/1";
+    let [first, second] = app.addresses()[..] else { panic!("two listeners") };
+    for address in [first, second, first, second] {
+        assert_eq!(Ask::new(address, "GET", path).send().await.status, 200);
+    }
+    let names = || app.sites().all().iter().map(|site| site.config.name.clone()).collect::<Vec<_>>();
+    let ids = || app.sites().all().iter().map(|site| site.id).collect::<Vec<_>>();
+    let before = ids();
+    assert_eq!(names(), ["one", "two"]);
+    write(&[("one", &one)]);
+    app.reload_file().await.expect("a good file");
+    assert_eq!(names(), ["one"]);
+    until("its address is closed", || std::net::TcpStream::connect(second).is_err()).await;
+    until("what it kept is gone", || app.shared().memory.len() == 1).await;
+    assert!(Ask::new(first, "GET", path).send().await.is_hit(), "the other one's stays");
+    // One of another name, and then the same name for another API.
+    for (name, origin) in [("three", &three), ("two", &three)] {
+        write(&[("one", &one), (name, origin)]);
+        app.reload_file().await.expect("a good file");
+        let added = app.sites().all().into_iter().find(|site| site.config.name == name).expect("it is there");
+        assert!(!before.contains(&added.id), "a number is not given twice");
+    }
+    assert_eq!(names(), ["one", "two"]);
+    app.drain().await;
+}
+
+#[tokio::test]
+async fn an_upstream_whose_address_another_one_is_to_get_serves_until_the_restart() {
+    let rig = Rig::start().await;
+    let path = rig.directory.path().join("forebay.yaml");
+    let text = std::fs::read_to_string(&path).expect("readable");
+    // A port that is named, since any other is one of its own.
+    let address =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let text = text.replacen("127.0.0.1:0", &address.to_string(), 1);
+    std::fs::write(&path, &text).expect("writable");
+    let settings = config::load(&path).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let app = App::start(settings, Clock::manual()).await.expect("forebay starts");
+    std::fs::write(&path, text.replace("lab", "renamed")).expect("writable");
+    app.reload_file().await.expect("a good file");
+    let names: Vec<_> = app.sites().all().iter().map(|site| site.config.name.clone()).collect();
+    assert_eq!(names, ["lab", "renamed"], "what serves is shown, and reached by purges");
+    assert_eq!(Ask::new(address, "GET", "/api2/json/item/1").send().await.status, 200);
+    app.drain().await;
+    rig.finish_with(|| 0).await;
 }

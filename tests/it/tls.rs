@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use forebay::app::App;
+use forebay::clock::Clock;
+use forebay::config::Settings;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -17,7 +20,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, Server
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 
-use crate::binary::{Call, Forebay, PATIENCE, RULES, TOKEN, Wire, config, get};
+use crate::binary::{Call, Connection, Forebay, PATIENCE, RULES, TOKEN, Wire, config, get};
 
 /// A certificate that is its own CA.
 struct Identity {
@@ -161,6 +164,35 @@ fn a_client_that_trusts_the_made_ca_speaks_http_1_on_a_proxmox_listener() {
     plain.write(get("/api2/json/kept/1").as_bytes());
     assert!(!plain.head().starts_with("HTTP/1.1 200"));
     assert!(forebay.count("forebay_refused_total", "handshake") >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_configuration_file_a_reload_reads_the_certificates_again() {
+    let (right, wrong) = (Identity::new(), Identity::new());
+    let (wire, _) = encrypted(server(&right, None, &[]));
+    let directory = tempfile::tempdir().expect("a directory");
+    let ca = directory.path().join("ca.pem");
+    fs::write(&ca, &wrong.pem).expect("writable");
+    let url = format!("https://{}", wire.address);
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = Settings::for_upstream(&url, Some(any), Some("proxmox"), Some(&ca), None);
+    let mut settings = settings.expect("as --upstream, --ca and --rules say");
+    settings.admin.address = any;
+    settings.listeners[0].config.tls = None;
+    let app = App::start(settings, Clock::system()).await.expect("it starts");
+    let status = || {
+        let mut client = Connection::open(app.addresses()[0]);
+        client.write(get("/api2/json/version").as_bytes());
+        client.read().status()
+    };
+    assert_eq!(app.files(), [ca.as_path()], "its change is a reload too");
+    assert_eq!(tokio::task::block_in_place(status), 502);
+    fs::write(&ca, "no certificate").expect("writable");
+    assert!(app.reload_file().await.is_err());
+    fs::write(&ca, &right.pem).expect("writable");
+    app.reload_file().await.expect("a good file");
+    assert_eq!(tokio::task::block_in_place(status), 200);
+    app.drain().await;
 }
 
 #[test]
