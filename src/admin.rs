@@ -7,6 +7,7 @@ mod answer;
 mod entries;
 mod guard;
 mod metrics;
+mod operations;
 mod orders;
 mod query;
 mod views;

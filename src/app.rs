@@ -31,6 +31,9 @@ pub use logs::Logs;
 /// How often what ends by time is looked after: operations past their cap.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether open operations are to be asked after, while there are any.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
 /// Why the process cannot start, or cannot take a new configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -120,7 +123,8 @@ impl App {
             listeners.push(Serving { listener: bound, upstream: listener.upstream.clone() });
         }
         let addresses = listeners.iter().map(|serving| serving.listener.address()).collect();
-        let background = vec![tokio::spawn(upkeep(shared.clone()))];
+        let background =
+            vec![tokio::spawn(upkeep(shared.clone())), tokio::spawn(follow(shared.clone(), sites.clone()))];
         let core = Core::new(shared, sites, settings, listeners);
         let admin = start_admin(&core).await;
         if admin.is_err() {
@@ -278,6 +282,24 @@ async fn upkeep(shared: Arc<Shared>) {
         tokio::select! {
             _ = sweep.tick() => shared.operations.sweep(),
             _ = drain.tick() => shared.registry.upkeep(),
+        }
+    }
+}
+
+/// Asks after open operations, as whatever serves their upstream now. The questions end with the process.
+async fn follow(shared: Arc<Shared>, sites: Arc<Sites>) {
+    let mut asking = tokio::task::JoinSet::new();
+    loop {
+        shared.operations.any_watched().await;
+        tokio::time::sleep(ASK_EVERY).await;
+        while asking.try_join_next().is_some() {}
+        let sites = sites.all();
+        let ids: Vec<u32> = sites.iter().map(|site| site.id).collect();
+        shared.operations.keep_credentials_of(&ids);
+        for site in sites {
+            for question in site.questions() {
+                asking.spawn(site.clone().ask_after(question));
+            }
         }
     }
 }

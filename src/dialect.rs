@@ -257,6 +257,31 @@ impl Dialect {
         }
     }
 
+    /// The path and query of the read that shows how a task stands.
+    pub fn task_status(self, task: &Task) -> Option<String> {
+        match self {
+            Dialect::Proxmox => Some(proxmox::tasks::status(task)),
+            Dialect::Plain => None,
+        }
+    }
+
+    /// The path and query of a list that shows to whoever wrote to `path` every task which that may have
+    /// started and which runs; `None` where no one list does.
+    pub fn tasks_running(self, path: &str) -> Option<String> {
+        match self {
+            Dialect::Proxmox => proxmox::tasks::running(path),
+            Dialect::Plain => None,
+        }
+    }
+
+    /// Whether the body of such a list could be read and leaves nothing out.
+    pub fn lists_all_tasks(self, body: &[u8]) -> bool {
+        match self {
+            Dialect::Proxmox => proxmox::tasks::lists_all(body),
+            Dialect::Plain => false,
+        }
+    }
+
     /// What a console's POST and the websocket that follows it have in common: both must reach the
     /// same endpoint. `None` for every other path.
     pub fn console(self, path: &str) -> Option<&str> {

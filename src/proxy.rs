@@ -10,6 +10,7 @@ mod fill;
 mod forward;
 mod lookup;
 mod operations;
+mod poll;
 mod purge;
 mod read;
 mod respond;
@@ -29,6 +30,7 @@ use hyper::body::Incoming;
 pub use body::Body;
 pub use error::Failure;
 pub use explain::{Explanation, explain};
+pub use operations::{Origin as OperationOrigin, Shown as OperationShown};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 

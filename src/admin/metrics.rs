@@ -6,7 +6,7 @@ use crate::proxy::Shared;
 use crate::telemetry::Registry;
 
 /// What every metric means.
-const HELP: [(&str, &str); 20] = [
+const HELP: [(&str, &str); 21] = [
     ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
     (
         "forebay_upstream_requests_total",
@@ -27,7 +27,11 @@ const HELP: [(&str, &str); 20] = [
     ),
     ("forebay_quota_remaining", "What is left of the quota that the API reports"),
     ("forebay_unsettled_groups", "Groups in which a write or its task has not settled"),
-    ("forebay_operations_open", "Tasks of writes whose end has not been seen"),
+    ("forebay_operations_open", "Tasks and writes whose end has not been seen"),
+    (
+        "forebay_operations_limited_total",
+        "Operations that a bound kept from being followed to their end (open) or asked after (watched)",
+    ),
     ("forebay_audits_total", "Hits compared with the API, by rule and result"),
     ("forebay_tunnels", "Upgraded connections that are open"),
     ("forebay_connections", "Connections of clients that are open"),

@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Answer;
 use super::answer::{self, Problem};
+use super::operations::{self, OperationView};
 use super::query::Query;
 use crate::clock;
 use crate::proxy::{self, Shared, Site};
@@ -129,6 +130,7 @@ struct UpstreamView {
     /// For how long the API has asked not to be called.
     paused_seconds: Option<u64>,
     operations_open: usize,
+    operations: Vec<OperationView>,
 }
 
 #[derive(Serialize)]
@@ -164,6 +166,7 @@ pub(super) fn upstreams(shared: &Shared, sites: &[Arc<Site>]) -> Upstreams {
                 .filter(|left| !left.is_zero())
                 .map(|left| left.as_secs_f64().ceil() as u64),
             operations_open: shared.operations.open_of(site.id),
+            operations: operations::of(shared, site),
         }
     };
     Upstreams {

@@ -47,11 +47,12 @@ pub(super) enum Cause {
     Refresh,
     Pass,
     Write,
+    Operation,
     Tunnel,
     Audit,
 }
 
-const CAUSES: [&str; 7] = ["miss", "revalidate", "refresh", "pass", "write", "tunnel", "audit"];
+const CAUSES: [&str; 8] = ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit"];
 
 /// What comparing a hit with the API came to: the label `result` of `forebay_audits_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

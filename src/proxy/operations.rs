@@ -6,23 +6,31 @@
 //! under one lock, so that whoever comes second with the same news finds it done. An operation whose end
 //! is never learnt ends with a cap.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod ended;
+mod shown;
+mod watch;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::Counter;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::cache::groups::{GroupId, Groups};
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::{OperationId, Task, TaskEvent, TaskState};
+use crate::telemetry::Registry;
+use ended::Ended;
+use watch::MAX_WATCHED;
+
+pub use shown::Shown;
+pub use watch::{About, Question, Reply, Watch, Writer};
 
 /// How many operations are followed at once. One more of a write is not followed to its end: its groups
 /// stay unsettled until the cap. One more of somebody else holds nothing.
 pub const MAX_OPEN: usize = 10_000;
-
-/// How many ends are remembered. Proxmox lists 25 tasks of each node in its feed, and a node's list is read
-/// in pages of 50 or 500; an end that is forgotten and shown again overtakes again, which costs hits.
-const MAX_ENDED: usize = 16_384;
 
 /// For how long the end of a task past its cap is waited for: longer than any backup or migration.
 const LAPSED_FOR: Duration = Duration::from_secs(24 * 3600);
@@ -35,65 +43,71 @@ pub struct Operations {
     clock: Clock,
     groups: Arc<Groups>,
     open: Mutex<Open>,
+    /// Told when there is an operation to ask after.
+    watched: Notify,
+    /// Counts what a bound kept from being followed or asked after.
+    bounded: [Counter; 2],
 }
 
-/// An operation of an upstream.
-type Name = (u32, OperationId);
+/// A task of an upstream.
+pub type Name = (u32, OperationId);
+
+/// Which bound was reached: the labels of `forebay_operations_limited_total`.
+#[derive(Clone, Copy)]
+enum Bound {
+    Open,
+    Watched,
+}
+
+const BOUNDS: [&str; 2] = ["open", "watched"];
 
 #[derive(Default)]
 struct Open {
     named: HashMap<Name, Operation>,
     /// Past their cap: they hold nothing any more, but their end still overtakes what they change.
     lapsed: HashMap<Name, Operation>,
-    nameless: Vec<(u32, Operation)>,
+    /// Writes whose task nobody named, by number, the oldest first.
+    nameless: BTreeMap<u64, (u32, Operation)>,
+    numbers: u64,
     ended: Ended,
     /// The latest second of each upstream's own clock that an answer has shown.
     latest: HashMap<u32, u64>,
 }
 
-/// The ends that were seen, and the hints of ends, the latest of them: one may be told again, also before
-/// the answer that names its task has been read.
-#[derive(Default)]
-struct Ended {
-    names: HashSet<Arc<(Name, Option<u64>)>>,
-    order: VecDeque<Arc<(Name, Option<u64>)>>,
-}
-
-impl Ended {
-    fn contains(&self, name: &(Name, Option<u64>)) -> bool {
-        self.names.contains(name)
-    }
-
-    fn insert(&mut self, name: (Name, Option<u64>)) {
-        let name = Arc::new(name);
-        if self.names.insert(name.clone()) {
-            self.order.push_back(name);
-        }
-        if self.order.len() > MAX_ENDED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.names.remove(&oldest);
-        }
-    }
-}
-
 /// One task, or a write that may have started one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Operation {
+    /// What it is.
+    pub subject: Subject,
     /// The groups that it changes.
     pub groups: Arc<[GroupId]>,
     /// Where the API shows the task itself: its end overtakes that too, but it does not lag.
     pub shown: Option<GroupId>,
     /// Whether its groups are unsettled until its end.
     pub holds: bool,
+    /// Since when it is known.
+    pub since: Timestamp,
     /// When it counts as ended.
     pub until: Timestamp,
+    /// When a list of what runs may tell that it has ended, if it has no name.
+    pub earliest: Timestamp,
     /// How long its groups settle after its end.
     pub settle: Duration,
     /// The endpoint that took the write.
     pub endpoint: Option<u64>,
     /// How it became known.
     pub origin: Origin,
+    /// How forebay asks after it itself.
+    pub watch: Option<Watch>,
+}
+
+/// What an operation is.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// A task that the API named.
+    Task(Task),
+    /// A write, by the name of its rule, whose task is not known.
+    Write(String),
 }
 
 /// How an operation became known.
@@ -116,30 +130,52 @@ pub enum News {
 
 impl Operations {
     /// No operations.
-    pub fn new(clock: Clock, groups: Arc<Groups>) -> Self {
-        Self { clock, groups, open: Mutex::default() }
+    pub fn new(clock: Clock, groups: Arc<Groups>, registry: &Registry) -> Self {
+        let bounded =
+            BOUNDS.map(|bound| registry.counter("forebay_operations_limited_total", &[("bound", bound)]));
+        Self { clock, groups, open: Mutex::default(), watched: Notify::new(), bounded }
     }
 
-    /// A write to `site` started `task`, or may have started one that nobody named. Its groups are
+    /// A write to `site` started a task, or may have started one that nobody named. Its groups are
     /// unsettled from here on; the caller invalidates them afterwards.
-    pub fn begin(&self, site: u32, task: Option<OperationId>, operation: Operation) {
+    pub fn begin(&self, site: u32, mut operation: Operation) {
         let mut open = self.open.lock();
         self.hold(&operation);
-        let name = task.map(|id| (site, id));
-        if name.as_ref().is_some_and(|name| open.ended.contains(&(name.clone(), None))) {
+        let name = match &operation.subject {
+            Subject::Task(task) => Some((site, task.id.clone())),
+            Subject::Write(_) => None,
+        };
+        if name.as_ref().is_some_and(|name| open.ended.contains(name, None)) {
             return self.end(&operation);
+        }
+        if operation.watch.is_some() && open.watched() >= MAX_WATCHED {
+            operation.watch = None;
+            self.limited(Bound::Watched);
+        }
+        if operation.watch.is_some() {
+            self.watched.notify_one();
         }
         let replaced = match name {
             // The API may have told of it before its write was answered.
             Some(name) if open.named.len() < MAX_OPEN => open.named.insert(name, operation),
-            _ => {
-                open.nameless.push((site, operation));
-                (open.nameless.len() > MAX_OPEN).then(|| open.nameless.swap_remove(0).1)
+            name => {
+                if name.is_some() {
+                    self.limited(Bound::Open);
+                }
+                open.numbers += 1;
+                let number = open.numbers;
+                open.nameless.insert(number, (site, operation));
+                let is_over = open.nameless.len() > MAX_OPEN;
+                is_over.then(|| open.nameless.pop_first()).flatten().map(|(_, (_, oldest))| oldest)
             }
         };
         if let Some(replaced) = replaced {
             self.end(&replaced);
         }
+    }
+
+    fn limited(&self, bound: Bound) {
+        self.bounded[bound as usize].increment(1);
     }
 
     /// The API told of tasks of `site`; `others` says what one changes that no write through forebay
@@ -158,12 +194,17 @@ impl Operations {
     fn tell(&self, site: u32, event: &TaskEvent, other: Option<Operation>) -> Option<News> {
         let name = (site, event.task.id.clone());
         let mut open = self.open.lock();
-        if open.ended.contains(&(name.clone(), None)) {
+        if open.ended.contains(&name, None) {
             return Some(News::Old);
         }
         match event.state {
             TaskState::Running => {
-                if open.named.contains_key(&name) || open.lapsed.contains_key(&name) {
+                if let Some(known) = open.named.get_mut(&name) {
+                    let now = self.clock.now();
+                    known.watch.iter_mut().for_each(|watch| watch.heard(now));
+                    return Some(News::Old);
+                }
+                if open.lapsed.contains_key(&name) {
                     return Some(News::Old);
                 }
                 let other = other?;
@@ -171,20 +212,23 @@ impl Operations {
                 if open.named.len() < MAX_OPEN {
                     self.hold(&other);
                     open.named.insert(name, other);
+                } else {
+                    self.limited(Bound::Open);
                 }
                 Some(News::Of(Origin::Elsewhere))
             }
             TaskState::Ending { sign } => {
-                if sign.is_some() && open.ended.contains(&(name.clone(), sign)) {
+                if sign.is_some() && open.ended.contains(&name, sign) {
                     return Some(News::Old);
                 }
-                let followed = open.named.get(&name).or_else(|| open.lapsed.get(&name)).cloned();
-                let operation = followed.or(other)?;
-                self.overtake(&operation);
+                let followed = open.named.get(&name).or_else(|| open.lapsed.get(&name));
+                let operation = followed.or(other.as_ref())?;
+                self.overtake(operation);
+                let origin = operation.origin;
                 if sign.is_some() {
-                    open.ended.insert((name, sign));
+                    open.ended.insert(name, sign);
                 }
-                Some(News::Of(operation.origin))
+                Some(News::Of(origin))
             }
             TaskState::Ended { at } => {
                 let origin = if let Some(operation) = open.named.remove(&name) {
@@ -204,7 +248,7 @@ impl Operations {
                     self.overtake(&other);
                     other.origin
                 };
-                open.ended.insert((name, None));
+                open.ended.insert(name, None);
                 Some(News::Of(origin))
             }
         }
@@ -228,15 +272,20 @@ impl Operations {
         let mut open = self.open.lock();
         let Open { named, lapsed, nameless, .. } = &mut *open;
         lapsed.retain(|_, operation| now.since(operation.until) < LAPSED_FOR);
-        for (name, operation) in named.extract_if(|_, operation| operation.until <= now) {
+        for (name, mut operation) in named.extract_if(|_, operation| operation.until <= now) {
             self.end(&operation);
+            operation.watch = None;
             if lapsed.len() < MAX_OPEN {
                 lapsed.insert(name, operation);
             }
         }
-        for (_, operation) in nameless.extract_if(.., |(_, operation)| operation.until <= now) {
-            self.end(&operation);
-        }
+        nameless.retain(|_, (_, operation)| {
+            let is_over = operation.until <= now;
+            if is_over {
+                self.end(operation);
+            }
+            !is_over
+        });
     }
 
     /// How many have not ended.
@@ -249,7 +298,7 @@ impl Operations {
     pub fn open_of(&self, site: u32) -> usize {
         let open = self.open.lock();
         let named = open.named.keys().filter(|(of, _)| *of == site).count();
-        named + open.nameless.iter().filter(|(of, _)| *of == site).count()
+        named + open.nameless.values().filter(|(of, _)| *of == site).count()
     }
 
     /// Whether all have ended.

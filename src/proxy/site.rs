@@ -111,7 +111,7 @@ impl Shared {
         let invalidations = InvalidationCause::ALL
             .map(|(_, cause)| registry.counter("forebay_invalidations_total", &[("cause", cause)]));
         Arc::new(Self {
-            operations: Operations::new(clock.clone(), groups.clone()),
+            operations: Operations::new(clock.clone(), groups.clone(), &registry),
             clock,
             registry,
             memory: Memory::new(memory, max_object),

@@ -1,6 +1,8 @@
 //! What the API tells of tasks, turned into what overtakes entries.
 
-use super::operations::{News, Operation, Origin};
+use std::sync::Arc;
+
+use super::operations::{News, Operation, Origin, Subject, Watch, Writer};
 use super::route;
 use super::site::{InvalidationCause, Site};
 use super::write::DEFAULT_SETTLE;
@@ -31,22 +33,41 @@ impl Site {
             Some((_, named)) => named.iter().map(|group| route::named(self, group)).collect(),
             None => [groups.id(self.id, GroupName::Subtree(""))].into(),
         };
+        let now = self.shared.clock.now();
+        let until = now.after(self.config.operation_cap);
         Operation {
+            subject: Subject::Task(task.clone()),
             groups: ids,
             shown: Some(self.shown(task)),
             holds: row.as_ref().is_some_and(|(rule, _)| rule.holds),
-            until: self.shared.clock.now().after(self.config.operation_cap),
+            since: now,
+            until,
+            earliest: until,
             settle: row.map_or(DEFAULT_SETTLE, |(rule, _)| rule.settle),
             endpoint: None,
             origin: Origin::Elsewhere,
+            watch: None,
         }
     }
 
-    /// What a write's own task changes beside what the write's rule says, and for how long it may lag: a
-    /// task that only sets a wish, for a manager to act upon, lags longer than the rule knows.
-    pub(super) fn with_task(&self, operation: Operation, task: &Task) -> Operation {
-        let settle = self.rules.task(&names(task)).map_or(operation.settle, |(rule, _)| rule.settle);
-        Operation { shown: Some(self.shown(task)), settle: operation.settle.max(settle), ..operation }
+    /// The operation of a write whose answer named `task`: what the write changes, with what the task's
+    /// type says of its lag. A task that only sets a wish, for a manager to act upon, lags longer than
+    /// the write's rule knows.
+    pub(super) fn with_task(
+        &self,
+        operation: Operation,
+        task: Task,
+        writer: Option<Arc<Writer>>,
+    ) -> Operation {
+        let settle = self.rules.task(&names(&task)).map_or(operation.settle, |(rule, _)| rule.settle);
+        let watch = writer.zip(self.dialect().task_status(&task));
+        Operation {
+            shown: Some(self.shown(&task)),
+            settle: operation.settle.max(settle),
+            watch: watch.map(|(writer, target)| Watch::of_task(writer, target, operation.since)),
+            subject: Subject::Task(task),
+            ..operation
+        }
     }
 
     fn shown(&self, task: &Task) -> GroupId {

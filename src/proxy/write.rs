@@ -18,7 +18,7 @@ use super::admit::Caller;
 use super::body::Body;
 use super::counters::{Cause, Outcome};
 use super::forward::{self, Accepts, LARGEST_READ};
-use super::operations::{Operation, Origin};
+use super::operations::{Operation, Origin, Subject, Watch, Writer};
 use super::respond::{self, Asked};
 use super::route::Write;
 use super::site::{InvalidationCause, Site};
@@ -110,7 +110,8 @@ impl Sending {
             upgrade: false,
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
-        let mut reach = Reach::new(&self, groups);
+        let writer = self.writer(&parts.headers);
+        let mut reach = Reach::new(&self, groups, writer);
         let (answer, place) = match forward::send(site, self.write.caller, outgoing).await {
             Ok(sent) => sent,
             Err(error) => {
@@ -167,6 +168,19 @@ impl Sending {
         }
     }
 
+    /// The credential, where the write may start a task that has to be asked after.
+    fn writer(&self, headers: &HeaderMap) -> Option<Arc<Writer>> {
+        let site = &self.site;
+        self.write.rule(site)?.operation.as_ref()?;
+        match self.write.caller {
+            Caller::One(partition) if partition != Partition::ANONYMOUS => {
+                let principal = self.write.caller.principal(site, self.client);
+                Some(Writer::new(headers, &site.config.credentials, partition, principal))
+            }
+            _ => None,
+        }
+    }
+
     fn remember_console(&self, status: StatusCode, endpoint: EndpointId) {
         let site = &self.site;
         if let (true, Some(path), Caller::One(caller)) =
@@ -184,14 +198,15 @@ struct Reach<'s> {
     sending: &'s Sending,
     groups: Arc<[GroupId]>,
     left: Timestamp,
+    writer: Option<Arc<Writer>>,
     judged: bool,
 }
 
 impl<'s> Reach<'s> {
-    fn new(sending: &'s Sending, groups: Arc<[GroupId]>) -> Self {
+    fn new(sending: &'s Sending, groups: Arc<[GroupId]>, writer: Option<Arc<Writer>>) -> Self {
         let shared = &sending.site.shared;
         shared.groups.write_leaves(&groups);
-        Self { sending, groups, left: shared.clock.now(), judged: false }
+        Self { sending, groups, left: shared.clock.now(), writer, judged: false }
     }
 
     /// Judges a known status (invariant 2).
@@ -213,8 +228,7 @@ impl<'s> Reach<'s> {
                 let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
                 if let Some(task) = task {
                     let operation = self.operation(site.config.operation_cap, settle, Some(endpoint));
-                    let operation = site.with_task(operation, &task);
-                    shared.operations.begin(site.id, Some(task.id), operation);
+                    shared.operations.begin(site.id, site.with_task(operation, task, self.writer.take()));
                 }
                 shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.as_u64()));
                 self.overtake();
@@ -235,9 +249,16 @@ impl<'s> Reach<'s> {
             true => site.config.operation_cap,
             false => site.config.unknown_hold,
         };
-        let operation = self.operation(hold, settle, endpoint);
+        let mut operation = self.operation(hold, settle, endpoint);
+        if starts_task {
+            // What it started shows in the API's own list; until then a call that was given up may go on.
+            operation.earliest = operation.since.after(site.config.unknown_hold);
+            let path = self.sending.write.path.as_deref().unwrap_or_default();
+            let watch = self.writer.take().zip(site.dialect().tasks_running(path));
+            operation.watch = watch.map(|(writer, list)| Watch::new(writer, list, operation.earliest));
+        }
         if !self.groups.is_empty() {
-            site.shared.operations.begin(site.id, None, operation);
+            site.shared.operations.begin(site.id, operation);
         }
         self.overtake();
     }
@@ -253,14 +274,20 @@ impl<'s> Reach<'s> {
     }
 
     fn operation(&self, hold: Duration, settle: Duration, endpoint: Option<EndpointId>) -> Operation {
+        let Sending { site, write, .. } = self.sending;
+        let now = site.shared.clock.now();
         Operation {
+            subject: Subject::Write(write.metrics(site).rule().to_owned()),
             groups: self.groups.clone(),
             shown: None,
             holds: true,
-            until: self.sending.site.shared.clock.now().after(hold),
+            since: now,
+            until: now.after(hold),
+            earliest: now.after(hold),
             settle,
             endpoint: endpoint.map(EndpointId::as_u64),
             origin: Origin::Write,
+            watch: None,
         }
     }
 

@@ -242,6 +242,7 @@ async fn everybody_may_ask_for_metrics_and_health() {
         "forebay_limit_rejected_total",
         "forebay_unsettled_groups",
         "forebay_operations_open",
+        "forebay_operations_limited_total",
         "forebay_tunnels",
         "forebay_build_info",
     ] {
@@ -314,6 +315,24 @@ async fn stats_and_upstreams_and_rules_say_what_was_counted() {
     assert!(read["source"].as_str().is_some_and(|source| source.starts_with("proxmox:")), "{read}");
     let write = of("write", "/api2/{format}/nodes/{node}/qemu");
     assert_eq!((&write["methods"], &write["operation"]), (&json!(["POST"]), &json!("proxmox-task")));
+    rig.stop().await;
+}
+
+#[tokio::test]
+async fn open_operations_are_listed_without_a_credential() {
+    let rig = Rig::start().await;
+    client(rig.proxy(), Method::POST, "/api2/json/nodes/pve1/qemu/100/status/reboot", "").await;
+    let reply = rig.get("/api/upstreams").await;
+    assert!(!reply.text().contains(ADMIN_TOKEN_SECRET));
+    let upstream = &reply.json()["upstreams"][0];
+    assert_eq!(upstream["operations_open"], json!(1));
+    let operation = &upstream["operations"][0];
+    assert!(operation["task"].as_str().is_some_and(|task| task.starts_with("UPID:pve1:")), "{operation}");
+    let told = ["kind", "id", "node", "origin", "asks", "asked_seconds"].map(|name| operation[name].clone());
+    assert_eq!(
+        told,
+        [json!("qmreboot"), json!("100"), json!("pve1"), json!("write"), json!(true), Value::Null]
+    );
     rig.stop().await;
 }
 

@@ -23,6 +23,7 @@ mod operations;
 mod outage;
 mod pack;
 mod passing;
+mod polling;
 mod reload;
 mod requests;
 mod schema;

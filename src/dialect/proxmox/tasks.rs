@@ -10,6 +10,9 @@ use super::resource_offset;
 /// it before the process ends.
 const LAST_LINES: [&str; 3] = ["TASK OK", "TASK ERROR: ", "TASK WARNINGS: "];
 
+/// How many tasks of a list are asked for.
+const LISTED: usize = 1_000;
+
 /// `UPID:node:pid:pstart:start:type:id:user:`, the numbers in hexadecimal digits; the id may be empty.
 pub(super) fn parse(upid: &str) -> Option<Task> {
     let mut parts = upid.split(':');
@@ -35,6 +38,26 @@ pub(in crate::dialect) fn started(body: &[u8]) -> Option<Task> {
     let body: Value = serde_json::from_slice(body).ok()?;
     let data = body.get("data")?;
     parse(data.as_str().or_else(|| data.get("upid")?.as_str())?)
+}
+
+/// A task is shown by the node that it runs on.
+pub(in crate::dialect) fn status(task: &Task) -> String {
+    format!("/api2/json{}/status", task.resource)
+}
+
+/// A call to a node is executed there, and its own tasks are shown to everybody there. Uploads run on the
+/// node that was contacted, as do the calls of the cluster, and that node is not known.
+pub(in crate::dialect) fn running(path: &str) -> Option<String> {
+    let (node, call) = path.get(resource_offset(path)..)?.strip_prefix("/nodes/")?.split_once('/')?;
+    let is_known = node != "localhost" && !call.ends_with("/upload");
+    is_known.then(|| format!("/api2/json/nodes/{node}/tasks?source=active&limit={LISTED}"))
+}
+
+/// A list with as many items as were asked for may leave out others.
+pub(in crate::dialect) fn lists_all(body: &[u8]) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return false };
+    let items = body.get("data").and_then(Value::as_array);
+    items.is_some_and(|items| items.len() < LISTED && items.iter().all(|item| of_item(item).is_some()))
 }
 
 /// Whether an answer for `path` tells how tasks stand.

@@ -1,6 +1,8 @@
+use super::ended::MAX_ENDED;
+use super::watch::{FIRST_PACE, LAST_PACE};
 use super::*;
 use crate::cache::groups::{GroupName, Settling};
-use crate::cache::key::Secret;
+use crate::cache::key::{Partition, Secret};
 
 struct Lab {
     clock: Clock,
@@ -9,6 +11,8 @@ struct Lab {
     ids: Arc<[GroupId]>,
 }
 
+const CAP: Duration = Duration::from_secs(60);
+const HOLD: Duration = Duration::from_secs(30);
 const OTHERS_SETTLE: Duration = Duration::from_secs(60);
 
 impl Lab {
@@ -16,19 +20,29 @@ impl Lab {
         let clock = Clock::manual();
         let groups = Arc::new(Groups::new(Secret::from_bytes(&[7; 16])));
         let ids = [groups.id(0, GroupName::Named("g"))].into();
-        Self { operations: Operations::new(clock.clone(), groups.clone()), clock, groups, ids }
+        let operations = Operations::new(clock.clone(), groups.clone(), &Registry::new());
+        Self { operations, clock, groups, ids }
     }
 
     fn operation(&self) -> Operation {
+        let now = self.clock.now();
         Operation {
+            subject: Subject::Task(task(0)),
             groups: self.ids.clone(),
             shown: Some(self.shown()),
             holds: true,
-            until: self.clock.now().after(Duration::from_secs(60)),
+            since: now,
+            until: now.after(CAP),
+            earliest: now.after(HOLD),
             settle: Duration::from_secs(15),
             endpoint: Some(1),
             origin: Origin::Write,
+            watch: None,
         }
+    }
+
+    fn nameless(&self) -> Operation {
+        Operation { subject: Subject::Write("POST /a".into()), ..self.operation() }
     }
 
     fn shown(&self) -> GroupId {
@@ -36,7 +50,7 @@ impl Lab {
     }
 
     fn begin(&self) {
-        self.operations.begin(0, Some(task(0).id), self.operation());
+        self.operations.begin(0, self.operation());
     }
 
     fn tell(&self, state: TaskState) -> News {
@@ -128,7 +142,7 @@ fn an_end_that_is_told_before_its_task_is_known_counts() {
 fn an_operation_without_an_end_ends_with_its_cap() {
     let lab = Lab::new();
     lab.begin();
-    lab.operations.begin(0, None, lab.operation());
+    lab.operations.begin(0, lab.nameless());
     lab.operations.sweep();
     assert_eq!((lab.operations.len(), lab.operations.open_of(0), lab.operations.open_of(1)), (2, 2, 0));
     lab.clock.advance(Duration::from_secs(60));
@@ -213,7 +227,7 @@ fn beyond_the_bound_others_hold_nothing_and_writes_hold_until_the_cap() {
     let one_more = task(u32::MAX);
     assert!(lab.overtakes(|| lab.tell_of(0, one_more.clone(), TaskState::Running)));
     assert_eq!(lab.operations.len(), MAX_OPEN);
-    lab.operations.begin(0, Some(one_more.id.clone()), lab.operation());
+    lab.operations.begin(0, Operation { subject: Subject::Task(one_more.clone()), ..lab.operation() });
     assert_eq!(lab.operations.len(), MAX_OPEN + 1);
     for number in 0..MAX_OPEN as u32 {
         lab.tell_of(0, task(number), ENDED);
@@ -223,4 +237,182 @@ fn beyond_the_bound_others_hold_nothing_and_writes_hold_until_the_cap() {
     lab.clock.advance(Duration::from_secs(60));
     lab.operations.sweep();
     assert_eq!(lab.settling(), Settling::Lately);
+}
+
+/// Asks after tasks in the name of one writer.
+fn writer() -> Arc<Writer> {
+    let headers = [("authorization", "secret"), ("cookie", "PVEAuthCookie=secret"), ("accept", "x")];
+    let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    Writer::new(&headers.collect(), &[], Partition::ANONYMOUS, 7)
+}
+
+impl Lab {
+    fn watched(&self, number: u32) -> Operation {
+        let watch = Some(Watch::of_task(writer(), format!("/{number}"), self.clock.now()));
+        Operation { subject: Subject::Task(task(number)), watch, ..self.operation() }
+    }
+
+    /// What is asked now; each question gets `reply`.
+    fn ask(&self, reply: Reply) -> Vec<String> {
+        let questions = self.operations.questions(0);
+        questions.iter().for_each(|question| self.operations.replied(&question.about, reply));
+        questions.into_iter().map(|question| question.target).collect()
+    }
+
+    fn has_credentials(&self) -> bool {
+        self.operations.open.lock().watched() > 0
+    }
+}
+
+#[test]
+fn a_writer_is_its_credential_and_never_shown() {
+    let writer = writer();
+    let fields = writer.fields();
+    assert_eq!(fields.len(), 2);
+    assert!(fields.values().all(http::HeaderValue::is_sensitive));
+    assert_eq!(format!("{writer:?}"), "Writer");
+}
+
+#[test]
+fn questions_are_asked_when_nobody_has_told_for_a_while() {
+    let lab = Lab::new();
+    lab.operations.begin(0, lab.watched(0));
+    assert!(lab.ask(Reply::Runs).is_empty(), "the write was answered just now");
+    for _ in 0..5 {
+        lab.clock.advance(FIRST_PACE / 2);
+        lab.tell(TaskState::Running);
+        assert!(lab.ask(Reply::Runs).is_empty(), "a client asks");
+    }
+    lab.clock.advance(FIRST_PACE);
+    assert_eq!(lab.ask(Reply::Runs), ["/0"]);
+    lab.clock.advance(FIRST_PACE);
+    assert!(lab.ask(Reply::Runs).is_empty(), "the pace slows down");
+    for _ in 0..5 {
+        lab.clock.advance(LAST_PACE);
+        assert_eq!(lab.ask(Reply::Runs), ["/0"], "to a limit");
+    }
+    lab.tell(ENDED);
+    lab.clock.advance(LAST_PACE);
+    assert!(lab.ask(Reply::Runs).is_empty() && !lab.has_credentials());
+}
+
+#[test]
+fn a_refusal_ends_the_questions_and_silence_does_not() {
+    for (reply, asked) in [
+        (Reply::Refused, 1),
+        (Reply::Unclear, 3),
+        (Reply::Nothing, 10),
+        (Reply::Runs, 10),
+        (Reply::AllKnown, 10),
+    ] {
+        let lab = Lab::new();
+        lab.operations.begin(0, lab.watched(0));
+        let asks = |_: &i32| {
+            lab.clock.advance(LAST_PACE);
+            !lab.ask(reply).is_empty()
+        };
+        assert_eq!((0..10).filter(asks).count(), asked, "{reply:?}");
+        assert_eq!(lab.has_credentials(), asked == 10, "{reply:?}");
+        assert_eq!(lab.settling(), Settling::Open, "{reply:?}: only the end or the cap ends it");
+    }
+}
+
+#[test]
+fn few_questions_are_asked_at_once_and_the_longest_due_first() {
+    let lab = Lab::new();
+    for number in 0..5 {
+        lab.operations.begin(0, lab.watched(number));
+        lab.clock.advance(Duration::from_millis(1));
+    }
+    lab.operations.begin(1, lab.watched(9));
+    lab.clock.advance(LAST_PACE);
+    let questions = lab.operations.questions(0);
+    assert_eq!(questions.iter().map(|q| q.target.as_str()).collect::<Vec<_>>(), ["/0", "/1"]);
+    assert!(lab.operations.questions(0).is_empty(), "two are under way");
+    assert_eq!(lab.operations.questions(1).len(), 1, "another upstream");
+    lab.operations.replied(&questions[0].about, Reply::Runs);
+    assert_eq!(lab.ask(Reply::Runs), ["/2"]);
+    assert_eq!(lab.ask(Reply::Runs), ["/3"]);
+}
+
+#[test]
+fn credentials_go_with_the_cap_and_with_their_upstream() {
+    let lab = Lab::new();
+    lab.operations.begin(0, lab.watched(0));
+    lab.operations.keep_credentials_of(&[0, 1]);
+    assert!(lab.has_credentials());
+    lab.operations.keep_credentials_of(&[1]);
+    assert!(!lab.has_credentials());
+    lab.operations.begin(0, lab.watched(1));
+    lab.clock.advance(CAP);
+    lab.operations.sweep();
+    assert!(!lab.has_credentials() && lab.operations.open.lock().lapsed.values().all(|o| o.watch.is_none()));
+}
+
+#[test]
+fn credentials_are_held_up_to_a_bound() {
+    let lab = Lab::new();
+    for number in 0..=MAX_WATCHED as u32 {
+        lab.operations.begin(0, lab.watched(number));
+    }
+    assert_eq!(lab.operations.open.lock().watched(), MAX_WATCHED);
+    assert_eq!(lab.operations.len(), MAX_WATCHED + 1);
+}
+
+#[test]
+fn a_write_without_an_answer_ends_when_a_list_shows_nothing_and_it_was_given_time() {
+    let lab = Lab::new();
+    let list = Watch::new(writer(), "/list".into(), lab.clock.now().after(HOLD));
+    lab.operations.begin(0, Operation { watch: Some(list), ..lab.nameless() });
+    lab.clock.advance(HOLD / 2);
+    lab.operations.all_running_told(0, lab.clock.now());
+    assert!(lab.ask(Reply::AllKnown).is_empty());
+    assert_eq!(lab.settling(), Settling::Open, "a call that was given up may go on");
+    lab.clock.advance(HOLD / 2);
+    assert!(lab.overtakes(|| assert_eq!(lab.ask(Reply::AllKnown), ["/list"])));
+    assert_eq!(lab.settling(), Settling::Lately);
+    assert!(!lab.has_credentials());
+
+    let lab = Lab::new();
+    lab.operations.begin(0, lab.nameless());
+    let left = lab.clock.now();
+    lab.clock.advance(HOLD);
+    lab.operations.all_running_told(0, left);
+    lab.operations.all_running_told(1, lab.clock.now());
+    assert_eq!(lab.settling(), Settling::Open, "an older list, and another upstream's");
+    assert!(lab.overtakes(|| lab.operations.all_running_told(0, lab.clock.now())));
+    assert_eq!(lab.settling(), Settling::Lately);
+}
+
+#[test]
+fn a_task_that_a_list_shows_is_asked_after_by_its_name() {
+    let lab = Lab::new();
+    let running = TaskEvent { task: task(3), state: TaskState::Running };
+    lab.tell_of(0, task(3), TaskState::Running);
+    lab.tell_of(0, task(4), TaskState::Running);
+    lab.operations.adopt(0, &[running], &writer(), |_| Some("/3".into()));
+    lab.clock.advance(LAST_PACE);
+    assert_eq!(lab.ask(Reply::Runs), ["/3"]);
+}
+
+#[test]
+fn open_operations_are_shown_without_a_credential() {
+    let lab = Lab::new();
+    lab.operations.begin(0, lab.nameless());
+    lab.clock.advance(Duration::from_secs(5));
+    lab.operations.begin(0, lab.watched(1));
+    lab.clock.advance(Duration::from_secs(5));
+    lab.ask(Reply::Runs);
+    let shown = lab.operations.shown(0, 10);
+    let told: Vec<_> = shown
+        .iter()
+        .map(|o| {
+            (o.task.as_deref(), o.kind.as_str(), o.age.as_secs(), o.left.as_secs(), o.asked, o.is_watched)
+        })
+        .collect();
+    let expected =
+        [(None, "POST /a", 10, 50, None, false), (Some("task 1"), "t", 5, 55, Some(Duration::ZERO), true)];
+    assert_eq!(told, expected);
+    assert!(!format!("{shown:?}").contains("secret"));
+    assert_eq!((lab.operations.shown(0, 1).len(), lab.operations.shown(1, 10).len()), (1, 0));
 }
