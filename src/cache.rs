@@ -3,6 +3,7 @@
 //! values, so that it can be tested without a network.
 
 pub mod acceptance;
+pub mod actors;
 pub mod compare;
 pub mod entry;
 pub mod flight;

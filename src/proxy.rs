@@ -1,5 +1,6 @@
 //! The proxy: the life of a request, from its admission to its answer.
 
+mod actors;
 mod admit;
 mod audit;
 mod body;

@@ -85,7 +85,7 @@ pub struct ReadRule {
     pub stale_while_revalidate: Duration,
     /// For so long after its lifetime an entry is served when the API gives no answer.
     pub stale_if_error: Duration,
-    /// Who is served stale on error.
+    /// Who is served what has expired, while it is refreshed and when the API gives no answer.
     pub stale_to: StaleTo,
     /// Who shares an entry.
     pub share: Sharing,

@@ -126,15 +126,15 @@ fn read_reason(rule: &ReadRule) -> String {
         Reuse::Pass => add(format_args!("Every request is a call of its own and is never retried.")),
         Reuse::Origin => add(format_args!("The answer says itself for how long it is fresh (RFC 9111).")),
     }
+    let whom = match rule.stale_to {
+        StaleTo::Watchers => "whoever has not written lately",
+        StaleTo::Everyone => "everyone",
+    };
     if !rule.stale_while_revalidate.is_zero() {
         let time = Span(rule.stale_while_revalidate);
-        add(format_args!("For {time} longer it is served while it is refreshed behind."));
+        add(format_args!("For {time} longer it serves {whom} while it is refreshed behind."));
     }
     if !rule.stale_if_error.is_zero() {
-        let whom = match rule.stale_to {
-            StaleTo::Watchers => "whoever has not written lately",
-            StaleTo::Everyone => "everyone",
-        };
         add(format_args!("When the API is down it serves {whom} for {} longer.", Span(rule.stale_if_error)));
     }
     if rule.anonymous {

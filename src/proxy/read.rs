@@ -8,6 +8,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Failure;
+use super::actors;
 use super::admit::Caller;
 use super::audit;
 use super::body::Body;
@@ -23,7 +24,7 @@ use crate::cache::flight::{Begin, Join, Landing, Waiter};
 use crate::cache::groups::{GroupId, Settling};
 use crate::cache::key::Key;
 use crate::clock::Timestamp;
-use crate::rules::{Reuse, StaleTo};
+use crate::rules::Reuse;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 
 /// Answers a read for which `found` is what the store had.
@@ -103,11 +104,12 @@ impl Reading {
         let entry = self.absent.stale.as_ref()?;
         let asks = &self.absent.asks;
         let past = lookup::staleness(entry, self.started);
-        let unwilling = self.absent.for_outages_only
+        let unwilling = past >= entry.lifetimes().stale_while_revalidate
+            || self.absent.for_outages_only
             || asks.no_cache
             || asks.max_age.is_some()
             || asks.min_fresh.is_some();
-        if unwilling || past >= entry.lifetimes().stale_while_revalidate {
+        if unwilling || !self.may_have_stale(self.started) {
             return None;
         }
         let groups: Arc<[GroupId]> = entry.groups().into();
@@ -124,15 +126,12 @@ impl Reading {
     /// lately gets the error instead, because the last known state may be the one before the write.
     fn in_place_of(&self, status: Option<StatusCode>) -> Option<Response<Body>> {
         let entry = self.absent.stale.as_ref()?;
-        let (site, shared) = (&self.site, &self.site.shared);
+        let shared = &self.site.shared;
         let now = shared.clock.now();
-        let rule = self.read.rule(site);
-        let actor =
-            || shared.acceptance.is_actor(site.id, self.read.partition, now, site.config.actor_window);
         let allowed = !self.absent.asks.no_cache
             && lookup::staleness(entry, now) < entry.lifetimes().stale_if_error
             && shared.groups.is_current(entry.sequence(), entry.groups())
-            && (rule.stale_to == StaleTo::Everyone || !actor());
+            && self.may_have_stale(now);
         allowed.then(|| {
             self.stale(entry, |_| CacheStatus::Forwarded {
                 forward: Forward::Stale,
@@ -142,6 +141,12 @@ impl Reading {
                 detail: Some(Detail::StaleIfError),
             })
         })
+    }
+
+    /// Whether this caller is one for the last known state, at `now`.
+    fn may_have_stale(&self, now: Timestamp) -> bool {
+        let caller = Caller::One(self.read.partition);
+        actors::may_have_stale(&self.site, self.read.rule(&self.site), caller, self.client, now)
     }
 
     fn stale(&self, entry: &Arc<Entry>, status: impl FnOnce(i64) -> CacheStatus) -> Response<Body> {

@@ -15,6 +15,7 @@ use super::audit::Audits;
 use super::counters::RuleMetrics;
 use super::operations::Operations;
 use crate::cache::acceptance::Acceptance;
+use crate::cache::actors::Actors;
 use crate::cache::flight::Flights;
 use crate::cache::groups::Groups;
 use crate::cache::key::{Key, Partition, Secret};
@@ -55,6 +56,8 @@ pub struct Shared {
     pub flights: Arc<Flights<Failure>>,
     /// The credentials that the API accepted.
     pub acceptance: Acceptance,
+    /// Who wrote lately.
+    pub actors: Actors,
     /// The tasks that writes started.
     pub operations: Operations,
     /// Whether each request is logged.
@@ -119,6 +122,7 @@ impl Shared {
             groups,
             flights: Arc::default(),
             acceptance: Acceptance::default(),
+            actors: Actors::default(),
             log_requests: false.into(),
             invalidations,
             uncacheable: Cache::new(10_000),

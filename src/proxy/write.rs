@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Failure;
+use super::actors;
 use super::admit::Caller;
 use super::body::Body;
 use super::counters::{Cause, Outcome};
@@ -205,6 +206,7 @@ struct Reach<'s> {
 impl<'s> Reach<'s> {
     fn new(sending: &'s Sending, groups: Arc<[GroupId]>, writer: Option<Arc<Writer>>) -> Self {
         let shared = &sending.site.shared;
+        actors::about_to_write(&sending.site, &sending.write);
         shared.groups.write_leaves(&groups);
         Self { sending, groups, left: shared.clock.now(), writer, judged: false }
     }
@@ -217,6 +219,7 @@ impl<'s> Reach<'s> {
         let caller = self.sending.write.caller;
         let is_known = self.sending.is_known();
         let rule = self.sending.write.rule(site);
+        self.remember_writer(Some(status));
         // A write accepts nobody: a login succeeds whatever other credential stands beside it.
         forward::learn(site, caller, Accepts::Nobody, status, self.left);
         match status.as_u16() {
@@ -240,6 +243,7 @@ impl<'s> Reach<'s> {
     /// long as a task may run where it starts one.
     fn unknown(&mut self, endpoint: Option<EndpointId>) {
         self.judged = true;
+        self.remember_writer(None);
         let site = &*self.sending.site;
         let rule = self.sending.write.rule(site);
         let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
@@ -267,6 +271,7 @@ impl<'s> Reach<'s> {
     /// the settle time covers it.
     fn unlikely(&mut self) {
         self.judged = true;
+        self.remember_writer(None);
         let site = &*self.sending.site;
         let settle = self.sending.write.rule(site).map_or(DEFAULT_SETTLE, |rule| rule.settle);
         site.shared.groups.settle(&self.groups, site.shared.clock.now().after(settle), None);
@@ -289,6 +294,11 @@ impl<'s> Reach<'s> {
             origin: Origin::Write,
             watch: None,
         }
+    }
+
+    fn remember_writer(&self, status: Option<StatusCode>) {
+        let Sending { site, client, write } = self.sending;
+        actors::wrote(site, write, *client, status);
     }
 
     fn overtake(&self) {

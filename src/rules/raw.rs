@@ -63,7 +63,7 @@ pub struct RawRead {
     /// For so long after its lifetime an entry is served when the API gives no answer (RFC 5861).
     #[serde(default)]
     pub stale_if_error: Span,
-    /// Who is served stale on error.
+    /// Who is served what has expired, while it is refreshed and when the API gives no answer.
     #[serde(default)]
     pub stale_to: StaleTo,
     /// Who shares an entry.
@@ -199,7 +199,7 @@ impl Sharing {
     }
 }
 
-/// Who is served stale on error.
+/// Who is served what has expired, while it is refreshed and when the API gives no answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StaleTo {

@@ -1,9 +1,9 @@
 //! A client on a raw socket. One connection per request, unless a test writes its own bytes.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::gate::within;
@@ -17,6 +17,7 @@ pub struct Ask {
     target: String,
     fields: Vec<(String, String)>,
     body: Option<Vec<u8>>,
+    from: Option<IpAddr>,
 }
 
 /// A whole answer.
@@ -37,9 +38,8 @@ pub struct Got {
 impl Ask {
     /// A request with the credential `one`.
     pub fn new(address: SocketAddr, method: &str, target: &str) -> Self {
-        let ask =
-            Self { address, method: method.into(), target: target.into(), fields: Vec::new(), body: None };
-        ask.token("one")
+        let (method, target) = (method.into(), target.into());
+        Self { address, method, target, fields: Vec::new(), body: None, from: None }.token("one")
     }
 
     /// With another API token.
@@ -50,6 +50,12 @@ impl Ask {
     /// Without a credential.
     pub fn anonymous(mut self) -> Self {
         self.fields.retain(|(name, _)| name != "Authorization");
+        self
+    }
+
+    /// From another address of this machine.
+    pub fn from(mut self, address: IpAddr) -> Self {
+        self.from = Some(address);
         self
     }
 
@@ -99,7 +105,10 @@ impl Ask {
         }
         let mut bytes = format!("{head}\r\n").into_bytes();
         bytes.extend(self.body.unwrap_or_default());
-        let mut opened = Opened::connect(self.address).await;
+        let mut opened = match self.from {
+            None => Opened::connect(self.address).await,
+            Some(from) => Opened::connect_from(from, self.address).await,
+        };
         opened.bodiless = self.method == "HEAD";
         // Forebay may answer and close before it has read everything.
         let _refused_early = opened.stream.write_all(&bytes).await;
@@ -119,7 +128,17 @@ pub struct Opened {
 impl Opened {
     /// A connection on which nothing was sent.
     pub async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.expect("forebay listens");
+        Self::on(TcpStream::connect(address).await.expect("forebay listens"))
+    }
+
+    /// The same from another address of this machine.
+    pub async fn connect_from(from: IpAddr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::new(from, 0)).expect("an address of this machine");
+        Self::on(socket.connect(address).await.expect("forebay listens"))
+    }
+
+    fn on(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("an option of sockets");
         Self { stream, unread: Vec::new(), bodiless: false, head: String::new() }
     }

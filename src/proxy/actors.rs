@@ -1,0 +1,83 @@
+//! Actors and watchers: whoever wrote lately, or tried to, gets the truth or an error in place of what
+//! has expired.
+//!
+//! A writer is remembered by its credential, and where it has none, or none that can be told, by the
+//! address that it came from. Whether the API took the write does not matter, nor whether its answer
+//! came: whoever wants to change something acts on what it is told. Only who the API does not even know
+//! (401) is no actor, and what changes nothing (a login, a console) makes none.
+
+use std::net::SocketAddr;
+
+use http::StatusCode;
+use smallvec::SmallVec;
+
+use super::Site;
+use super::admit::Caller;
+use super::route::Write;
+use crate::cache::actors::{Name, Standing};
+use crate::cache::key::Partition;
+use crate::clock::Timestamp;
+use crate::rules::{ReadRule, StaleTo};
+
+/// Whether `caller` may be given what has expired, at `now`.
+pub(super) fn may_have_stale(
+    site: &Site,
+    rule: &ReadRule,
+    caller: Caller,
+    client: SocketAddr,
+    now: Timestamp,
+) -> bool {
+    let window = site.config.actor_window;
+    let mut names = of_credential(caller);
+    names.push(of_address(site, client));
+    rule.stale_to == StaleTo::Everyone || !site.shared.actors.is_any(site.id, &names, now, window)
+}
+
+/// A write is about to leave. A caller that the API knows is an actor from here on, whatever comes of it;
+/// of others what they claim is worth nothing yet.
+pub(super) fn about_to_write(site: &Site, write: &Write<'_>) {
+    if is_known(site, write.caller) && changes_something(site, write) {
+        remember(site, of_credential(write.caller), Standing::Known);
+    }
+}
+
+/// A write had this outcome; `None`: it is not known.
+pub(super) fn wrote(site: &Site, write: &Write<'_>, client: SocketAddr, status: Option<StatusCode>) {
+    if status == Some(StatusCode::UNAUTHORIZED) || !changes_something(site, write) {
+        return;
+    }
+    let standing = if is_known(site, write.caller) { Standing::Known } else { Standing::Stranger };
+    let mut names = of_credential(write.caller);
+    if names.is_empty() {
+        names.push(of_address(site, client));
+    }
+    remember(site, names, standing);
+}
+
+fn remember(site: &Site, names: SmallVec<[Name; 2]>, standing: Standing) {
+    let now = site.shared.clock.now();
+    names.into_iter().for_each(|name| site.shared.actors.wrote(site.id, name, standing, now));
+}
+
+/// The names that a caller's credential gives it.
+fn of_credential(caller: Caller) -> SmallVec<[Name; 2]> {
+    match caller {
+        Caller::One(Partition::ANONYMOUS) | Caller::Ambiguous => SmallVec::new(),
+        Caller::One(partition) => SmallVec::from_slice(&[Name(partition.as_u128())]),
+    }
+}
+
+fn of_address(site: &Site, client: SocketAddr) -> Name {
+    Name(site.shared.secret.partition(&[b"address", client.ip().to_string().as_bytes()]).as_u128())
+}
+
+/// Whether the API has accepted the caller, however long ago.
+fn is_known(site: &Site, caller: Caller) -> bool {
+    let Caller::One(partition) = caller else { return false };
+    let now = site.shared.clock.now();
+    site.shared.acceptance.is_accepted(site.id, partition, now, std::time::Duration::MAX)
+}
+
+fn changes_something(site: &Site, write: &Write<'_>) -> bool {
+    write.rule(site).is_none_or(|rule| !rule.invalidates.is_empty())
+}
