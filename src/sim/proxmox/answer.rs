@@ -18,6 +18,8 @@ pub(super) struct Reply {
 enum Order {
     Kept,
     Random,
+    /// Random but for the first item.
+    RandomRest,
 }
 
 /// What a handler comes to.
@@ -32,6 +34,11 @@ impl Reply {
     /// A list whose items come in random order.
     pub(super) fn list(items: Vec<Value>) -> Self {
         Self { data: Value::Array(items), beside: Vec::new(), order: Order::Random }
+    }
+
+    /// A list whose first item stays there and whose others come in random order.
+    pub(super) fn list_after_first(items: Vec<Value>) -> Self {
+        Self { order: Order::RandomRest, ..Self::list(items) }
     }
 
     /// A list in order with its length beside it.
@@ -161,8 +168,12 @@ pub(super) fn render(
 ) -> Rendered {
     match outcome {
         Ok(mut reply) => {
-            if let (Value::Array(items), Order::Random) = (&mut reply.data, reply.order) {
-                rng.shuffle(items);
+            if let Value::Array(items) = &mut reply.data {
+                match reply.order {
+                    Order::Kept => {}
+                    Order::Random => rng.shuffle(items),
+                    Order::RandomRest => rng.shuffle(items.get_mut(1..).unwrap_or_default()),
+                }
             }
             let mut members: Vec<(&str, &Value)> = vec![("data", &reply.data)];
             members.extend(reply.beside.iter().map(|(name, value)| (*name, value)));

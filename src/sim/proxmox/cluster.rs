@@ -46,7 +46,7 @@ pub(super) fn route(cluster: &mut Cluster, call: &Call, rest: &[&str]) -> Outcom
             "status",
             "tasks",
         ])),
-        (Method::Get, ["status"]) => Ok(Reply::list(status(cluster, call))),
+        (Method::Get, ["status"]) => Ok(Reply::list_after_first(status(cluster, call))),
         (Method::Get, ["resources"]) => resources::list(cluster, call),
         (Method::Get, ["tasks"]) => tasks::of_cluster(cluster, call),
         (Method::Get, ["nextid"]) => next_id(cluster, call),
@@ -82,7 +82,7 @@ pub(super) fn route(cluster: &mut Cluster, call: &Call, rest: &[&str]) -> Outcom
     }
 }
 
-/// Who is in the cluster; `local` is the node that was asked.
+/// Who is in the cluster, which itself comes first; `local` is the node that was asked.
 fn status(cluster: &Cluster, call: &Call) -> Vec<Value> {
     let count = cluster.nodes.len();
     let quorate = u8::from(cluster.nodes.iter().filter(|node| node.online).count() * 2 > count);

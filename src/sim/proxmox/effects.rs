@@ -1,5 +1,6 @@
 //! What tasks do when they end, and what an interrupted one leaves behind.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -88,10 +89,7 @@ impl Cluster {
                 )?
             }
             Effect::Destroyed { vmid } => self.destroy(vmid),
-            Effect::Migrated { vmid, to } => self.change(vmid, at, |guest| {
-                guest.node = to;
-                Ok(())
-            })?,
+            Effect::Migrated { vmid, to } => self.migrated(vmid, to, at),
             Effect::Snapshot { vmid, name, description } => self.change(vmid, at, |guest| {
                 let config = guest.config.clone();
                 guest.parent = Some(name.clone());
@@ -159,6 +157,25 @@ impl Cluster {
     ) -> Result<Result<(), String>, String> {
         let gone = || format!("Configuration file for guest {vmid} does not exist");
         self.edit_guest(vmid, at, change).ok_or_else(gone)
+    }
+
+    /// A guest is on another node, with its volumes that only its old one has.
+    fn migrated(&mut self, vmid: u32, to: usize, at: Instant) -> Result<(), String> {
+        let from = self.guests.get(&vmid).map(|guest| guest.node);
+        self.change(vmid, at, |guest| {
+            guest.node = to;
+            Ok(())
+        })??;
+        let own = |volume: &Volume| volume.vmid == Some(vmid) && volume.content != "backup";
+        let places: Vec<_> = self.volumes.keys().filter(|(_, node)| *node == from).cloned().collect();
+        for (storage, node) in places {
+            let Some(volumes) = self.volumes.get_mut(&(storage.clone(), node)) else { continue };
+            let (moved, stay) = std::mem::take(volumes).into_iter().partition(|(_, volume)| own(volume));
+            *volumes = stay;
+            let moved: BTreeMap<_, _> = moved;
+            self.volumes.entry((storage, Some(to))).or_default().extend(moved);
+        }
+        Ok(())
     }
 
     fn destroy(&mut self, vmid: u32) -> Result<(), String> {

@@ -15,7 +15,7 @@ pub(super) fn read_guest(guest: &Guest, call: &Call, rest: &[&str]) -> Outcome {
         ["options"] => {
             let mut options = guest.firewall_options.clone();
             options.entry("enable").or_insert_with(|| 0.into());
-            options.insert("digest".to_owned(), guest.digest().into());
+            options.insert("digest".to_owned(), guest.firewall_digest().into());
             Ok(Reply::data(options))
         }
         ["rules"] => {
@@ -33,7 +33,7 @@ pub(super) fn read_guest(guest: &Guest, call: &Call, rest: &[&str]) -> Outcome {
 fn rule(guest: &Guest, at: usize) -> Value {
     let mut rule = guest.firewall_rules[at].clone();
     rule.insert("pos".to_owned(), at.into());
-    rule.insert("digest".to_owned(), guest.digest().into());
+    rule.insert("digest".to_owned(), guest.firewall_digest().into());
     rule.into()
 }
 

@@ -258,7 +258,6 @@ fn blank(vmid: u32, kind: Kind, node: usize, config: Object, lock: &'static str)
         agent_answers: true,
         firewall_options: Object::new(),
         firewall_rules: Vec::new(),
-        revision: 0,
         published: None,
     }
 }

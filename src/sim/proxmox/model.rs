@@ -125,8 +125,6 @@ pub(super) struct Guest {
     pub(super) agent_answers: bool,
     pub(super) firewall_options: Object,
     pub(super) firewall_rules: Vec<Object>,
-    /// Grows with each change of its configuration.
-    pub(super) revision: u64,
     /// `None` until its node has reported it once.
     pub(super) published: Option<Published>,
 }
@@ -200,9 +198,16 @@ impl Guest {
         disk.and_then(super::storage::disk_size).unwrap_or(0)
     }
 
-    /// The digest of its configuration.
+    /// The digest of its configuration file: of all that stands in it, and of nothing else.
     pub(super) fn digest(&self) -> String {
-        sha1::hex(format!("{}:{}", self.vmid, self.revision).as_bytes())
+        let file = (self.vmid, &self.config, &self.pending, self.lock, &self.parent, &self.snapshots);
+        sha1::hex(format!("{file:?}").as_bytes())
+    }
+
+    /// The digest of its firewall file, which is another one.
+    pub(super) fn firewall_digest(&self) -> String {
+        let file = (self.vmid, &self.firewall_options, &self.firewall_rules);
+        sha1::hex(format!("{file:?}").as_bytes())
     }
 
     /// Its identifier for the high-availability manager.

@@ -153,7 +153,6 @@ fn add_guest(cluster: &mut Cluster, plan: &Plan, name: String, node: usize) {
         agent_answers: vmid != 104,
         firewall_options: Object::new(),
         firewall_rules: Vec::new(),
-        revision: 0,
         published: None,
     };
     if vmid == 100 {

@@ -148,7 +148,6 @@ impl Cluster {
     ) -> Option<R> {
         let guest = self.guests.get_mut(&vmid)?;
         let done = change(guest);
-        guest.revision += 1;
         self.publish_later(vmid, now);
         Some(done)
     }

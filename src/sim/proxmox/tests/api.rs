@@ -140,6 +140,62 @@ async fn configuration_changes_at_once_or_waits_for_a_restart() {
 }
 
 #[tokio::test]
+async fn a_digest_is_of_one_file() {
+    let sim = start(still()).await;
+    let path = "/nodes/pve1/qemu/103";
+    let digests = async || {
+        let config = get(&sim, &format!("{path}/config")).await.data()["digest"].clone();
+        let firewall = get(&sim, &format!("{path}/firewall/options")).await.data()["digest"].clone();
+        (text(config), text(firewall))
+    };
+    let before = digests().await;
+    assert_ne!(before.0, before.1);
+    call(&sim, "PUT", &format!("{path}/firewall/options"), &admin(), "enable=1").await;
+    let behind = digests().await;
+    assert_eq!(behind.0, before.0, "the firewall has a file of its own");
+    assert_ne!(behind.1, before.1);
+    call(&sim, "PUT", &format!("{path}/config"), &admin(), "cores=2").await;
+    let changed = digests().await;
+    assert_ne!(changed.0, before.0);
+    assert_eq!(changed.1, behind.1);
+    post(&sim, &format!("{path}/status/start"), "").await;
+    sim.settle();
+    assert_eq!(digests().await, changed, "that it runs stands in no file");
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_migrated_guest_takes_its_local_volumes_along() {
+    let sim = start(still()).await;
+    post(&sim, "/nodes/pve1/qemu", "vmid=110&scsi0=local-lvm%3A4").await;
+    sim.settle();
+    let content = async |node: &str| {
+        let list = get(&sim, &format!("/nodes/{node}/storage/local-lvm/content")).await.data();
+        pick(&list, "volid", "local-lvm:vm-110-disk-0") != Value::Null
+    };
+    assert_eq!((content("pve1").await, content("pve2").await), (true, false));
+    post(&sim, "/nodes/pve1/qemu/110/migrate", "target=pve2").await;
+    sim.settle();
+    assert_eq!((content("pve1").await, content("pve2").await), (false, true));
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn the_cluster_comes_first_in_its_status() {
+    let sim = start(still()).await;
+    let mut orders = std::collections::BTreeSet::new();
+    for _ in 0..20 {
+        let items = get(&sim, "/cluster/status").await.data();
+        let names: Vec<_> =
+            items.as_array().expect("a list").iter().map(|item| text(item["name"].clone())).collect();
+        assert_eq!(names[0], "lab");
+        orders.insert(names);
+    }
+    assert!(orders.len() > 1, "the nodes come in any order");
+    sim.stop().await;
+}
+
+#[tokio::test]
 async fn snapshots_disks_and_backups_change_what_they_should() {
     let sim = start(still()).await;
     let path = "/nodes/pve1/qemu/103";
