@@ -81,6 +81,9 @@ enum Command {
         /// Time that each call takes
         #[arg(long, default_value = "0ms", value_parser = span)]
         latency: Duration,
+        /// Time for which one answer in eight is under way longer
+        #[arg(long, default_value = "0ms", value_parser = span)]
+        straggling: Duration,
         /// Time that each task takes
         #[arg(long, default_value = "2s", value_parser = span)]
         task_time: Duration,
@@ -147,8 +150,8 @@ pub fn run() -> ExitCode {
             inspect::explain(&method, &url, config, rules, json)
         }
         Command::Demo { listen, seconds } => demo::run(listen, seconds),
-        Command::Sim { api, listen, vms, nodes, latency, task_time, tls, stats } => {
-            sim::run(&api, sim::Shape { listen, vms, nodes, latency, task_time, tls, stats })
+        Command::Sim { api, listen, vms, nodes, latency, straggling, task_time, tls, stats } => {
+            sim::run(&api, sim::Shape { listen, vms, nodes, latency, straggling, task_time, tls, stats })
         }
         Command::Advise { .. } => unusable("`advise` is part of the contract but not built yet"),
         Command::Health { config } => health::run(config),

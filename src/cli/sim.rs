@@ -26,6 +26,7 @@ pub(super) struct Shape {
     pub vms: usize,
     pub nodes: usize,
     pub latency: Duration,
+    pub straggling: Duration,
     pub task_time: Duration,
     pub tls: Option<PathBuf>,
     pub stats: Option<SocketAddr>,
@@ -54,6 +55,7 @@ async fn serve(shape: Shape) -> ExitCode {
         nodes: shape.nodes,
         vms: shape.vms,
         latency: shape.latency,
+        straggling: shape.straggling,
         task_time: shape.task_time,
         tls,
         ..SimConfig::default()

@@ -89,6 +89,9 @@ pub struct SimConfig {
     /// Time each call takes, half of it before the state is read and half after, so that an answer can
     /// be old by the time it arrives.
     pub latency: Duration,
+    /// Time for which one answer in eight, chosen at random, is under way longer than the others: it
+    /// arrives after answers that were formed later.
+    pub straggling: Duration,
     /// Time from the start of a task to its end.
     pub task_time: Duration,
     /// Time from the start of a request to its 401.
@@ -119,6 +122,7 @@ impl Default for SimConfig {
             nodes: 3,
             vms: 12,
             latency: Duration::ZERO,
+            straggling: Duration::ZERO,
             task_time: Duration::from_secs(2),
             penalty_401: Duration::from_secs(3),
             idle_close: Duration::from_secs(5),

@@ -99,9 +99,10 @@ class Process:
 class Cluster:
     """A simulated cluster; `calls` is what it was asked."""
 
-    def __init__(self, binary, directory):
-        command = [binary, "sim", "proxmox", "--listen", "127.0.0.1:0", "--stats", "127.0.0.1:0"]
-        command += ["--vms", "16", "--task-time", "300ms", "--tls", str(directory / "sim-certs")]
+    def __init__(self, binary, directory, task_time="300ms", latency="0ms", straggling="0ms"):
+        command = [binary, "sim", "proxmox", "--listen", "127.0.0.1:0", "--stats", "127.0.0.1:0", "--vms", "16"]
+        command += ["--task-time", task_time, "--latency", latency, "--straggling", straggling]
+        command += ["--tls", str(directory / "sim-certs")]
         self.process = Process("the simulated cluster", command, env=DIRECT)
         self.ca = directory / "sim-certs" / "ca.pem"
         self.address = self.process.says(r"cluster at https://(\S+)")[1]
@@ -152,7 +153,14 @@ class Forebay:
 
     def upstream_calls(self):
         """How many requests it says it sent to the cluster."""
-        values = re.findall(r"^forebay_upstream_requests_total\{.*\} (\S+)$", fetch(f"http://{self.admin}/metrics"), re.M)
+        return self._sum("forebay_upstream_requests_total")
+
+    def client_calls(self):
+        """How many requests it says it had from clients."""
+        return self._sum("forebay_requests_total")
+
+    def _sum(self, metric):
+        values = re.findall(rf"^{metric}\{{.*\}} (\S+)$", fetch(f"http://{self.admin}/metrics"), re.M)
         return int(sum(float(value) for value in values))
 
 
@@ -167,20 +175,25 @@ class Side:
     def quiet_calls(self):
         """The cluster's count once forebay, if there is one, has sent the same number."""
         if self.front:
-            until(
-                "forebay's count of upstream calls equals the cluster's",
-                lambda: self.front.upstream_calls() == self.cluster.calls(),
-                10,
-            )
+            counts = {}
+
+            def equal():
+                counts.update(forebay=self.front.upstream_calls(), cluster=self.cluster.calls())
+                return counts["forebay"] == counts["cluster"]
+
+            try:
+                until("forebay's count of upstream calls equals the cluster's", equal, 10)
+            except AssertionError as error:
+                raise AssertionError(f"{error}: {counts}") from None
         return self.cluster.calls()
 
 
 @contextlib.contextmanager
-def side(name, binary, directory):
-    """A fresh cluster, with forebay before it when `name` is `forebay`."""
+def side(name, binary, directory, **cluster_options):
+    """A fresh cluster of these options, with forebay before it when `name` is `forebay`."""
     directory.mkdir(parents=True)
     with contextlib.ExitStack() as ending:
-        cluster = Cluster(binary, directory)
+        cluster = Cluster(binary, directory, **cluster_options)
         ending.callback(cluster.process.end)
         front = None
         if name == "forebay":

@@ -22,6 +22,8 @@ const BODY_LIMIT: u64 = 512 * 1024;
 const COMPRESS_FROM: usize = 1024;
 /// How long pveproxy waits for the privileged daemon or another node.
 const INNER_TIMEOUT: Duration = Duration::from_secs(30);
+/// One answer in so many is a straggler.
+const STRAGGLERS: u32 = 8;
 
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,6 +259,9 @@ async fn carry_out(
     }
     pause(half).await;
     drop(worker);
+    if rng.u32(0..STRAGGLERS) == 0 {
+        pause(shared.config.straggling).await;
+    }
     Answer::Rendered { rendered, protected, upload }
 }
 

@@ -2,6 +2,7 @@
 //
 //	clients scenario SETTINGS    reads, a guest's life, errors, an upload
 //	clients read SETTINGS        what an operator reads of one virtual machine, once
+//	clients rounds SETTINGS N    guests made and unmade beside pollers; what showed the past
 //
 // SETTINGS is a JSON file that says where to connect, what to trust and who to be.
 package main
@@ -15,6 +16,7 @@ import (
 	"log"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/luthermonson/go-proxmox"
@@ -26,6 +28,7 @@ type settings struct {
 	User      string            `json:"user"`
 	Password  string            `json:"password"`
 	Admin     string            `json:"admin"`
+	Auditor   string            `json:"auditor"`
 	Powerless string            `json:"powerless"`
 	Tokens    map[string]string `json:"tokens"`
 	Uploads   []string          `json:"uploads"`
@@ -33,17 +36,19 @@ type settings struct {
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		log.Fatal("usage: clients scenario|read SETTINGS")
+	if len(os.Args) < 3 {
+		log.Fatal("usage: clients scenario|read|rounds SETTINGS [N]")
 	}
 	settings := load(os.Args[2])
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	switch os.Args[1] {
 	case "scenario":
 		scenario(ctx, settings)
 	case "read":
 		readOne(ctx, settings.byToken(settings.Admin))
+	case "rounds":
+		rounds(ctx, settings, must(strconv.Atoi(os.Args[3])))
 	default:
 		log.Fatalf("there is no %q", os.Args[1])
 	}
@@ -98,6 +103,7 @@ func say(step string, result any) {
 	if err, failed := result.(error); failed {
 		result = map[string]any{"error": err.Error(), "not authorized": proxmox.IsNotAuthorized(err)}
 	}
-	line := must(json.Marshal(map[string]any{"step": step, "result": result}))
-	fmt.Println(string(line))
+	printLine(map[string]any{"step": step, "result": result})
 }
+
+func printLine(value any) { fmt.Println(string(must(json.Marshal(value)))) }
