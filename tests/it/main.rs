@@ -33,5 +33,6 @@ mod streams;
 mod support;
 mod swap;
 mod tls;
+mod truth;
 mod uploads;
 mod upstreams;

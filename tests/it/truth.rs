@@ -1,0 +1,118 @@
+//! Never the past, never anybody else's: random requests through forebay, and a model of the API behind it
+//! that knows what each of them may be shown.
+//!
+//! The model ([`world`], [`answers`], [`server`]) is small and fast: cells with a version each, of which
+//! reads show some and writes change some, at once or by a task, as Proxmox does it ([`cells`]). Everything
+//! that happens takes the next number of one counter. Every answer carries a random number that stands for
+//! what the model knows of it: for which request and credential it was formed, when, and with which versions.
+//! So an answer cannot be confused with another, and what a client got is judged by facts ([`check`]):
+//!
+//! - A read that began after a client was told of a write's outcome, or of a task's end, shows it.
+//! - Between the two, and after an outcome that nobody knows, nothing is shown but what was on its way.
+//! - What somebody changes behind forebay's back shows within the lifetimes of the rule.
+//! - What is shown is of the same target, whole, and made for this credential or for one that may share it;
+//!   the API accepted the credential lately; a failure is shown to nobody else and never again.
+//! - A write is carried out once at most.
+//! - Nobody hangs.
+//!
+//! Clients ([`plan`]) read and write at once through the real process and real sockets. The weather changes
+//! ([`weather`]): answers are held while writes land, connections are reset, answers break off or never come,
+//! the API is down. The configuration is reloaded, forebay restarted, credentials are revoked, neighbours
+//! change things and start tasks behind its back. Time is forebay's own clock and moves by what has happened
+//! ([`run`]), so no limit depends on how fast the machine is. A seed runs on one thread, so that it nearly
+//! repeats itself: what was found in one run is found in most.
+
+mod answers;
+mod cells;
+mod check;
+mod client;
+mod people;
+mod plan;
+mod rules;
+mod run;
+mod server;
+mod tasks;
+mod weather;
+mod world;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use plan::Tally;
+
+/// How many requests one seed has, if nobody says otherwise.
+const OF_A_SEED: u64 = 2_000;
+
+/// The seeds of every `cargo test`, and how many requests each has: some seconds in all.
+const SHORT: [u64; 3] = [1, 2, 3];
+const OF_SHORT: u64 = 1_200;
+
+/// Runs one seed in a runtime of its own, on this thread; what was found comes with how to find it again.
+fn one(seed: u64, operations: u64) -> Result<Tally, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("the system has what a runtime needs");
+    runtime.block_on(run::run(seed, operations)).map_err(|(done, violation)| {
+        format!(
+            "seed {seed}, operation {done}: {violation}\n\
+             again: FOREBAY_SEED={seed} FOREBAY_OPERATIONS={operations} FOREBAY_OF_A_SEED={operations} \
+             cargo test --test it truth::long -- --ignored --nocapture"
+        )
+    })
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// A few seeds, always the same.
+#[test]
+fn short() {
+    let mut sum = Tally::default();
+    for seed in SHORT {
+        sum.add(&one(seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
+    }
+    assert!(sum.hits > sum.operations / 10, "next to nothing was kept, so nothing was tried: {sum:?}");
+    assert!(sum.written > 50 && sum.ended > 10 && sum.restarts > 0 && sum.reloads > 0, "{sum:?}");
+}
+
+/// As many as are asked for, on every core.
+#[test]
+#[ignore = "a million operations take minutes; see CONTRIBUTING.md"]
+fn long() {
+    let operations = number("FOREBAY_OPERATIONS").unwrap_or(1_000_000);
+    let of_a_seed = number("FOREBAY_OF_A_SEED").unwrap_or(OF_A_SEED);
+    let first = number("FOREBAY_SEED").unwrap_or(1);
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let threads = number("FOREBAY_THREADS").unwrap_or(cores);
+    let (next, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let seeds = operations.div_ceil(of_a_seed);
+    let clock = forebay::clock::Clock::system();
+    let began = clock.now();
+    let work = || {
+        let mut sum = Tally::default();
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= seeds || stop.load(Ordering::Relaxed) {
+                return Ok(sum);
+            }
+            match one(first + number, of_a_seed) {
+                Ok(tally) => sum.add(&tally),
+                Err(found) => {
+                    stop.store(true, Ordering::Relaxed);
+                    return Err(format!("after {} operations\n{found}", number * of_a_seed));
+                }
+            }
+        }
+    };
+    let sums: Vec<Result<Tally, String>> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    let mut sum = Tally::default();
+    for found in &sums {
+        match found {
+            Ok(tally) => sum.add(tally),
+            Err(found) => panic!("{found}"),
+        }
+    }
+    println!("seeds {first} to {} in {:?}: {sum:#?}", first + seeds - 1, clock.now().since(began));
+}

@@ -1,0 +1,266 @@
+//! One run: a model, forebay in front of it, clients, a clock that moves by what happens, reloads and
+//! restarts.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use fastrand::Rng;
+use forebay::app::App;
+use forebay::cache::key::Secret;
+use forebay::clock::Clock;
+use forebay::config::{self, Settings};
+use forebay::rules::RuleSet;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, RwLock, watch};
+use tokio::task::JoinSet;
+
+use super::plan::{Client, Field, Tally};
+use super::rules::Rules;
+use super::server::{Server, Steps};
+use super::weather::Weather;
+use super::world::{LATEST, Shared, World};
+
+/// How many clients ask at once.
+const CLIENTS: u64 = 12;
+
+/// After how many requests the clock moves.
+const TICK_EVERY: u64 = 16;
+
+/// After how many turns of everybody without any event the clock moves anyway: all wait for the clock.
+const STILL: u32 = 64;
+
+/// How far it then moves once that has happened a few times in turn.
+const STRIDE: Duration = Duration::from_millis(400);
+
+/// How many requests a phase of the weather has.
+const PHASE: u64 = 700;
+
+/// For how long forebay believes that the API accepts a credential.
+const ACCEPT_FOR: Duration = Duration::from_secs(12);
+
+/// How long forebay waits for an answer.
+pub const FIRST_BYTE: Duration = Duration::from_secs(6);
+
+/// No request takes longer, by forebay's clock: its own limits are far below.
+const HANGS: Duration = Duration::from_secs(180);
+
+/// Whether the configuration changes while writes and their tasks are under way.
+const RELOADS_BESIDE_WRITES: bool = false;
+
+/// Runs `operations` requests with `seed`. A violation comes with the number of requests before it.
+pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
+    let clock = Clock::manual();
+    let world: Shared = Arc::new(Mutex::new(World::new(clock.clone(), seed)));
+    let steps: Steps = Arc::new(watch::Sender::new(0));
+    let server = Server::start(world.clone(), steps.clone()).await;
+    let setup = Setup::new(&server);
+    let app = setup.start(0, &clock, seed).await;
+    let field = Arc::new(Field {
+        world: world.clone(),
+        rules: Mutex::new(Rules::new(setup.rule_sets(), ACCEPT_FOR)),
+        address: ArcSwap::from_pointee(app.addresses()[0]),
+        traffic: RwLock::new(()),
+        left: AtomicU64::new(operations),
+        progress: Notify::new(),
+        moving: tokio::sync::Mutex::default(),
+        tally: Mutex::default(),
+        violation: Mutex::default(),
+    });
+    let done = Arc::new(AtomicBool::new(false));
+    let over = Arc::new(AtomicBool::new(false));
+    let ticking = tokio::spawn(tick(field.clone(), steps, over.clone()));
+    let mut clients = JoinSet::new();
+    for client in 0..CLIENTS {
+        clients.spawn(Client::new(field.clone(), seed.wrapping_mul(1_000).wrapping_add(client)).run());
+    }
+    let driving = tokio::spawn(drive(field.clone(), setup, app, seed, done.clone()));
+    while let Some(ended) = clients.join_next().await {
+        ended.expect("a client does not panic");
+    }
+    done.store(true, Ordering::Relaxed);
+    field.progress.notify_waiters();
+    let app = driving.await.expect("the driver does not panic");
+    // What still waits for the API waits for the clock.
+    app.drain().await;
+    over.store(true, Ordering::Relaxed);
+    ticking.await.expect("the clock does not panic");
+    drop(server);
+    let violation = field.violation.lock().take();
+    let tally = *field.tally.lock();
+    match violation {
+        Some(violation) => Err((tally.operations, violation)),
+        None => Ok(tally),
+    }
+}
+
+/// Moves the clock by what has happened, not by real time, so that a slow machine sees the same course of
+/// events.
+async fn tick(field: Arc<Field>, steps: Steps, over: Arc<AtomicBool>) {
+    let (mut idle, mut still, mut ended, mut events) = (0, 0, 0, 0);
+    while !over.load(Ordering::Relaxed) {
+        tokio::task::yield_now().await;
+        let now = (field.tally.lock().operations, field.world.lock().events());
+        idle = if now.1 == events { idle + 1 } else { 0 };
+        events = now.1;
+        let enough = now.0 >= ended + TICK_EVERY;
+        if !enough && idle < STILL {
+            continue;
+        }
+        still = if now.0 > ended { 0 } else { still + 1 };
+        (ended, idle) = (now.0, 0);
+        let by = {
+            let mut world = field.world.lock();
+            let most = world.weather.tick;
+            Duration::from_millis(world.rng.u64(1..=most))
+        };
+        advance(&field, if still > 8 { STRIDE } else { by }).await;
+        let mut world = field.world.lock();
+        // While nobody moves there are no requests to count by.
+        (0..if enough { 1 } else { 8 }).for_each(|_| world.advance_step());
+        steps.send_replace(world.step);
+        assert!(STRIDE * still < HANGS, "somebody hangs\n{}", world.report(&[]));
+    }
+}
+
+/// Moves all clocks on, once what was written has been read.
+async fn advance(field: &Field, by: Duration) {
+    let _one_at_a_time = field.moving.lock().await;
+    // Each turn comes after the sockets were looked at once more.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    let clock = {
+        let mut world = field.world.lock();
+        let until = world.clock.now().after(by);
+        world.run_due(until);
+        world.clock.clone()
+    };
+    clock.advance(by);
+    tokio::time::pause();
+    tokio::time::advance(by).await;
+    tokio::time::resume();
+}
+
+/// Changes the weather, the configuration and the process, until the clients are done.
+async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: Arc<AtomicBool>) -> App {
+    let mut rng = Rng::with_seed(seed ^ 0x5eed);
+    let mut next = PHASE / 4;
+    let mut variant = 0;
+    let mut coming = Weather::CALM;
+    while !done.load(Ordering::Relaxed) {
+        if field.tally.lock().operations < next {
+            field.progress.notified().await;
+            continue;
+        }
+        next += PHASE / 4;
+        match rng.u8(..8) {
+            0 => {
+                let _nobody = if RELOADS_BESIDE_WRITES { None } else { Some(field.traffic.write().await) };
+                if !RELOADS_BESIDE_WRITES {
+                    advance(&field, LATEST).await;
+                }
+                variant = 1 - variant;
+                app.reload(setup.settings(variant)).await.expect("the configuration is good");
+                field.tally.lock().reloads += 1;
+                field.world.lock().note(|| format!("reloaded with variant {variant}"));
+            }
+            1 | 2 => {
+                let mut world = field.world.lock();
+                let world = &mut *world;
+                let credential = world.people.any_valid(&mut rng);
+                let when = world.stamp();
+                world.people.revoke(credential, when, &mut rng);
+                world.note(|| format!("credential {credential} is revoked"));
+            }
+            3 | 4 => {
+                let _nobody = field.traffic.write().await;
+                if rng.u8(..4) == 0 {
+                    app.drain().await;
+                    let clock = field.world.lock().clock.clone();
+                    app = setup.start(variant, &clock, rng.u64(..)).await;
+                    field.address.store(Arc::new(app.addresses()[0]));
+                    field.tally.lock().restarts += 1;
+                    let mut world = field.world.lock();
+                    world.generation += 1;
+                    world.note(|| "restarted".into());
+                }
+                if rng.bool() {
+                    let most = [8, 20, 60][rng.usize(..3)];
+                    advance(&field, Duration::from_secs(rng.u64(1..most))).await;
+                }
+            }
+            _ => {
+                let weather = std::mem::replace(&mut coming, Weather::any(&mut rng));
+                if weather.outage || coming.outage {
+                    // Before an outage all settles, then lifetimes end but credentials are not forgotten.
+                    let _nobody = field.traffic.write().await;
+                    let span = if weather.outage { rng.u64(2..10) } else { 20 };
+                    advance(&field, Duration::from_secs(span)).await;
+                }
+                let mut world = field.world.lock();
+                world.weather = if coming.outage { Weather::CALM } else { weather };
+                if !weather.outage {
+                    world.look_elsewhere();
+                }
+            }
+        }
+    }
+    app
+}
+
+/// The files of forebay's configuration.
+struct Setup {
+    directory: tempfile::TempDir,
+}
+
+impl Setup {
+    /// Two configurations that differ in the names of groups and in lifetimes.
+    fn new(server: &Server) -> Self {
+        let directory = tempfile::tempdir().expect("a directory for temporary files");
+        let at = |name: &str| directory.path().join(name);
+        for (variant, rules) in [(0, pack()), (1, other_pack())] {
+            std::fs::write(at(&format!("rules{variant}.yaml")), rules).expect("writable");
+            let text = format!(
+                "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
+                 cache: {{memory: 64MiB, max_object: 1MiB}}\nupstreams:\n  lab:\n    \
+                 endpoints: [http://{}]\n    rules: [rules{variant}.yaml]\n    concurrency: 256\n    \
+                 accept_for: {}s\n    operation_cap: 10s\n    unknown_hold: 5s\n    \
+                 timeouts: {{first_byte: {}s}}\n",
+                server.address,
+                ACCEPT_FOR.as_secs(),
+                FIRST_BYTE.as_secs(),
+            );
+            std::fs::write(at(&format!("forebay{variant}.yaml")), text).expect("writable");
+        }
+        Self { directory }
+    }
+
+    fn settings(&self, variant: usize) -> Settings {
+        let path: &Path = &self.directory.path().join(format!("forebay{variant}.yaml"));
+        config::load(path).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    }
+
+    fn rule_sets(&self) -> Vec<RuleSet> {
+        let parsed = [pack(), other_pack()].map(|text| RuleSet::parse("rules.yaml", &text));
+        parsed.into_iter().map(|set| set.expect("the pack is good")).collect()
+    }
+
+    async fn start(&self, variant: usize, clock: &Clock, seed: u64) -> App {
+        let secret = Secret::from_bytes(&u128::from(seed).to_le_bytes());
+        App::start_with(self.settings(variant), clock.clone(), secret).await.expect("forebay starts")
+    }
+}
+
+fn pack() -> String {
+    forebay::rules::builtin("proxmox").expect("it is built in").to_owned()
+}
+
+/// The same with other names for the groups of guests, as an operator might edit them, and another
+/// lifetime for one of the reads.
+fn other_pack() -> String {
+    let text = pack().replace("\"guest/{", "\"vm/{").replace("[guests", "[vms").replace(" guests,", " vms,");
+    text.replace(" guests-all", " vms-all").replace("ttl: 10s\n", "ttl: 9s\n")
+}

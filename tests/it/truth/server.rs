@@ -1,0 +1,166 @@
+//! The model's address: requests on real sockets, held and broken as the weather wants it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::answers::{Reply, Request};
+use super::weather::{Effect, Fate};
+use super::world::Shared;
+
+/// The API.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _connections: JoinSet<()>,
+}
+
+/// Told after every step, so that whoever is held can look whether it is time.
+pub type Steps = Arc<watch::Sender<u64>>;
+
+impl Server {
+    /// Starts it; it ends when it is dropped.
+    pub async fn start(world: Shared, steps: Steps) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let mut accepting = JoinSet::new();
+        accepting.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                stream.set_nodelay(true).expect("an option of sockets");
+                connections.spawn(serve(stream, world.clone(), steps.clone()));
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Self { address, _connections: accepting }
+    }
+}
+
+async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
+    let mut unread = Vec::with_capacity(2048);
+    while let Some(request) = next(&mut stream, &mut unread, &world).await {
+        let (fate, before, after) = {
+            let mut world = world.lock();
+            world.advance_step();
+            steps.send_replace(world.step);
+            let weather = world.weather;
+            let fate = Fate::draw(&weather, request.write.is_some(), &mut world.rng);
+            if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
+                world.last_silence = Some(world.clock.now());
+            }
+            let mut hold = || if world.rng.f32() < weather.hold { world.rng.u64(1..40) } else { 0 };
+            (fate, hold(), hold())
+        };
+        held(&world, &steps, before).await;
+        // What breaks before the request took effect, with nothing done.
+        if matches!(fate, Fate::Reset(Effect::Never)) {
+            return reset(stream);
+        }
+        let reply = world.lock().answer(&request, fate);
+        held(&world, &steps, after).await;
+        let Some(reply) = reply else {
+            if matches!(fate, Fate::Silence(_)) {
+                // Forebay gives up and closes.
+                let mut rest = [0; 16];
+                while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+                return;
+            }
+            return reset(stream);
+        };
+        let bytes = on_wire(&reply, request.method == "HEAD");
+        let cut = matches!(fate, Fate::Cut(_));
+        let end = if cut { bytes.len() - 8 } else { bytes.len() };
+        if stream.write_all(&bytes[..end]).await.is_err() {
+            return;
+        }
+        let close = {
+            let mut world = world.lock();
+            let stamp = world.stamp();
+            if stamp.at > world.last_answer {
+                world.last_pause = Some((world.last_answer, stamp.at));
+            }
+            world.last_answer = stamp.at;
+            if let Some(answer) = world.answers.get_mut(&reply.id) {
+                answer.sent = Some(stamp);
+            }
+            // As Proxmox does after errors, and now and then without a word.
+            reply.status >= 400 || world.rng.u8(..100) == 0
+        };
+        if cut {
+            return reset(stream);
+        }
+        if close {
+            return;
+        }
+    }
+}
+
+/// Waits for `count` more steps.
+async fn held(world: &Shared, steps: &Steps, count: u64) {
+    if count > 0 {
+        let until = world.lock().step + count;
+        let passed = steps.subscribe().wait_for(|step| *step >= until).await.is_ok();
+        assert!(passed, "the sender lives as long as the server");
+    }
+}
+
+fn reset(stream: TcpStream) {
+    stream.set_zero_linger().expect("an option of sockets");
+}
+
+fn on_wire(reply: &Reply, bodiless: bool) -> Vec<u8> {
+    let Reply { id, status, body } = reply;
+    let mut head = format!("HTTP/1.1 {status} Said\r\nX-Model: {id:032x}\r\n");
+    if let Some(body) = body {
+        head +=
+            &format!("Content-Type: application/json;charset=UTF-8\r\nContent-Length: {}\r\n", body.len());
+    }
+    if *status >= 400 {
+        head += "Connection: close\r\n";
+    }
+    let mut bytes = (head + "\r\n").into_bytes();
+    if let Some(body) = body
+        && !bodiless
+    {
+        bytes.extend_from_slice(body);
+    }
+    bytes
+}
+
+/// Reads the next request; `None` at the end of the connection.
+async fn next(stream: &mut TcpStream, unread: &mut Vec<u8>, world: &Shared) -> Option<Request> {
+    let end = loop {
+        if let Some(at) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(unread).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = String::from_utf8(unread[..end].to_vec()).ok()?;
+    let mut lines = head.lines();
+    let mut first = lines.next()?.split(' ');
+    let (method, target) = (first.next()?.to_owned(), first.next()?.to_owned());
+    let (mut length, mut write, mut credential) = (0, None, None);
+    for line in lines {
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.parse().ok()?;
+        } else if name.eq_ignore_ascii_case("x-write") {
+            write = value.parse().ok();
+        } else if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie") {
+            credential = world.lock().people.of_field(line);
+        }
+    }
+    while unread.len() < end + length {
+        if stream.read_buf(unread).await.ok()? == 0 {
+            return None;
+        }
+    }
+    unread.drain(..end + length);
+    Some(Request { method, target, credential, write })
+}

@@ -1,0 +1,114 @@
+//! What goes wrong at the API and on the way, and how often.
+
+use fastrand::Rng;
+
+/// How likely each trouble is for one request, and how far one tick moves the clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Weather {
+    /// A request or its answer is held for a while.
+    pub hold: f32,
+    /// Something breaks.
+    pub fault: f32,
+    /// Something changes behind forebay's back, for each request that the API gets.
+    pub behind: f32,
+    /// A client writes.
+    pub write: f32,
+    /// A client leaves before its answer comes.
+    pub leave: f32,
+    /// Milliseconds of a tick.
+    pub tick: u64,
+    /// Every call fails.
+    pub outage: bool,
+}
+
+impl Weather {
+    /// Nothing goes wrong, little is written.
+    pub const CALM: Weather =
+        Weather { hold: 0.02, fault: 0.0, behind: 0.01, write: 0.03, leave: 0.0, tick: 300, outage: false };
+
+    const BUSY: Weather = Weather { hold: 0.2, write: 0.2, behind: 0.02, tick: 25, ..Weather::CALM };
+    const SLOW: Weather = Weather { hold: 0.6, write: 0.4, behind: 0.02, tick: 10, ..Weather::CALM };
+    const ROUGH: Weather =
+        Weather { hold: 0.2, fault: 0.08, write: 0.15, leave: 0.03, behind: 0.02, tick: 40, outage: false };
+    const BEHIND: Weather = Weather { behind: 0.2, write: 0.0, tick: 300, ..Weather::CALM };
+    const DOWN: Weather = Weather { outage: true, write: 0.02, tick: 100, ..Weather::CALM };
+
+    /// The weather of a phase.
+    pub fn any(rng: &mut Rng) -> Weather {
+        let kinds = [
+            Weather::CALM,
+            Weather::BUSY,
+            Weather::BUSY,
+            Weather::SLOW,
+            Weather::ROUGH,
+            Weather::ROUGH,
+            Weather::BEHIND,
+            Weather::DOWN,
+        ];
+        kinds[rng.usize(..kinds.len())]
+    }
+}
+
+/// When a write takes effect whose answer does not tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Never.
+    Never,
+    /// Before the answer.
+    Before,
+    /// Some time after it.
+    Later,
+}
+
+/// What becomes of one request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// It is answered.
+    Answered,
+    /// It is refused with this status; of a write part may have taken effect.
+    Refused(u16, Effect),
+    /// A relay answers that it gave up, with this status.
+    GivenUp(u16, Effect),
+    /// The connection is reset before an answer.
+    Reset(Effect),
+    /// The answer breaks off in its middle.
+    Cut(Effect),
+    /// No answer comes at all.
+    Silence(Effect),
+}
+
+impl Fate {
+    /// Draws one.
+    pub fn draw(weather: &Weather, is_write: bool, rng: &mut Rng) -> Fate {
+        if weather.outage {
+            return match rng.u8(..3) {
+                0 => Fate::GivenUp(595, Effect::Never),
+                1 => Fate::GivenUp(503, Effect::Never),
+                _ => Fate::Reset(Effect::Never),
+            };
+        }
+        // A write that is refused in calm weather too: people mistype.
+        if is_write && rng.u8(..20) == 0 {
+            let done = if rng.bool() { Effect::Before } else { Effect::Never };
+            return [
+                Fate::Refused(400, done),
+                Fate::Refused(500, done),
+                Fate::Refused(403, Effect::Never),
+                Fate::Refused(501, Effect::Never),
+            ][rng.usize(..4)];
+        }
+        if rng.f32() >= weather.fault {
+            return Fate::Answered;
+        }
+        let effect = [Effect::Never, Effect::Before, Effect::Later][rng.usize(..3)];
+        match rng.u8(..9) {
+            0..3 => Fate::Reset(effect),
+            3..5 => Fate::GivenUp(596, effect),
+            5 => Fate::GivenUp(504, effect),
+            6 => Fate::Cut(Effect::Before),
+            7 if !is_write => Fate::Refused(500, Effect::Never),
+            7 => Fate::GivenUp(595, Effect::Never),
+            _ => Fate::Silence(effect),
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The state of the model: what is in effect at the API at every moment, what the clients were told of it,
+//! and the order of it all.
+//!
+//! Every event takes the next number of one counter under one lock, so what came before what is a fact and
+//! not a measurement. Times are those of forebay's own clock, which the test moves.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fastrand::Rng;
+use forebay::clock::{Clock, Timestamp};
+
+use super::cells::{Cell, PASSING_GUESTS, Read, Shape, Write};
+use super::people::People;
+use super::tasks::Task;
+use super::weather::Weather;
+
+/// When something happened: in which order, and at which time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Stamp {
+    /// The number among all events.
+    pub tick: u64,
+    /// The time on forebay's clock.
+    pub at: Timestamp,
+}
+
+/// Who changed a cell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// It was so in the beginning.
+    Beginning,
+    /// Somebody who does not use forebay, at once.
+    Behind,
+    /// A task that somebody started who does not use forebay.
+    BehindTask(usize),
+    /// A write through forebay, itself or its task.
+    Write(usize),
+}
+
+/// One version of a cell.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// Since when.
+    pub when: Stamp,
+    /// By whom.
+    pub cause: Cause,
+}
+
+/// A cell: its versions so far, and the oldest that may still be shown.
+#[derive(Default)]
+pub struct CellState {
+    /// The versions; the last is in effect.
+    pub history: Vec<Change>,
+    /// The version that clients were promised.
+    pub floor: usize,
+    /// What promised it, for the report.
+    pub promised_by: String,
+}
+
+impl CellState {
+    /// The version in effect.
+    pub fn version(&self) -> usize {
+        self.history.len() - 1
+    }
+}
+
+/// An answer that the API formed. What it is for and what it shows is known here alone; the answer carries
+/// its number, which nobody could guess.
+pub struct Answer {
+    /// The target that it was formed for.
+    pub target: String,
+    /// The credential that it was formed for.
+    pub credential: Option<usize>,
+    /// Its status, or the one in its body.
+    pub status: u16,
+    /// When it was formed.
+    pub formed: Stamp,
+    /// When the last of its bytes was written; not yet if `None`.
+    pub sent: Option<Stamp>,
+    /// The versions that it shows, or that a write left in effect.
+    pub shows: Vec<(Cell, usize)>,
+    /// The tasks whose end it shows.
+    pub ended: Vec<usize>,
+    /// The tasks that it shows running.
+    pub running: Vec<usize>,
+    /// The task that it names.
+    pub names: Option<usize>,
+    /// Whether it may be kept a second at most.
+    pub in_transition: bool,
+    /// Its content.
+    pub body: Bytes,
+}
+
+/// What is known of a write that a client sent.
+pub struct WriteRecord {
+    /// The write.
+    pub write: Write,
+    /// The forebay that it was sent to.
+    pub generation: u32,
+    /// How often the API carried it out.
+    pub executed: u32,
+    /// When its client learnt how it went, if it did, and what.
+    pub delivered: Option<(Stamp, Told)>,
+    /// From when to when what it changed is kept shortly.
+    pub settles: Option<(Stamp, Timestamp)>,
+}
+
+/// What a client learnt of its write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Told {
+    /// How it went.
+    Outcome,
+    /// That nobody knows.
+    Unknown,
+}
+
+/// Something that will happen at the API by itself.
+pub(super) struct Due {
+    pub step: u64,
+    pub at: Timestamp,
+    pub what: Event,
+}
+
+pub(super) enum Event {
+    Change(Vec<Cell>, Cause),
+    End(usize),
+}
+
+/// The model.
+pub struct World {
+    /// Forebay's clock.
+    pub clock: Clock,
+    /// Where all that is random at the API comes from.
+    pub rng: Rng,
+    /// How many things have happened.
+    ticks: u64,
+    /// How many requests and ticks of the clock there have been: what the API does later counts by it.
+    pub step: u64,
+    /// The cells, by their place.
+    pub cells: Vec<CellState>,
+    /// Whether the guests that come and go are there.
+    pub exists: HashMap<usize, bool>,
+    /// Credentials and rights.
+    pub people: People,
+    /// What may be read, by its path.
+    pub reads: HashMap<String, Read>,
+    /// Every answer.
+    pub answers: HashMap<u128, Answer>,
+    /// Every task.
+    pub tasks: Vec<Task>,
+    /// The tasks by their id.
+    pub by_upid: HashMap<String, usize>,
+    /// Every write.
+    pub writes: Vec<WriteRecord>,
+    /// The cells that are written to and looked at most.
+    pub focus: Vec<Cell>,
+    /// The reads that are asked for most.
+    pub hot: Vec<Read>,
+    /// The credentials that are used most.
+    pub active: Vec<usize>,
+    /// What goes wrong at the moment.
+    pub weather: Weather,
+    /// How often forebay was started.
+    pub generation: u32,
+    /// Validators that forebay gave, and the answers that they stand for.
+    pub etags: HashMap<String, u128>,
+    /// The latest events, for the report.
+    pub trace: VecDeque<String>,
+    /// When the API was last down.
+    pub last_outage: Option<Timestamp>,
+    /// When the API last left a call without an answer.
+    pub last_silence: Option<Timestamp>,
+    /// When the API last sent an answer.
+    pub last_answer: Timestamp,
+    /// The last time without any answer: from when to when.
+    pub last_pause: Option<(Timestamp, Timestamp)>,
+    pub(super) due: Vec<Due>,
+}
+
+/// How many events a report shows.
+const TRACED: usize = 150;
+
+/// The longest that the API does something after it was asked to, tasks included.
+pub const LATEST: Duration = Duration::from_secs(3);
+
+impl World {
+    /// A cluster in which nothing has happened.
+    pub fn new(clock: Clock, seed: u64) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut world = Self {
+            people: People::new(&mut rng),
+            rng,
+            ticks: 0,
+            step: 0,
+            cells: Cell::all().map(|_| CellState::default()).collect(),
+            exists: PASSING_GUESTS.map(|guest| (guest, true)).into(),
+            reads: Read::all().into_iter().map(|read| (read.path(), read)).collect(),
+            answers: HashMap::new(),
+            tasks: Vec::new(),
+            by_upid: HashMap::new(),
+            writes: Vec::new(),
+            focus: Vec::new(),
+            hot: Vec::new(),
+            active: Vec::new(),
+            weather: Weather::CALM,
+            generation: 0,
+            etags: HashMap::new(),
+            trace: VecDeque::new(),
+            last_outage: None,
+            last_silence: None,
+            last_answer: clock.now(),
+            last_pause: None,
+            due: Vec::new(),
+            clock,
+        };
+        let when = world.stamp();
+        for cell in &mut world.cells {
+            cell.history.push(Change { when, cause: Cause::Beginning });
+        }
+        world.look_elsewhere();
+        world
+    }
+
+    /// Other clients come, and turn to other cells and to some of the reads that show them.
+    pub fn look_elsewhere(&mut self) {
+        self.active = (0..4).map(|_| self.people.any_valid(&mut self.rng)).collect();
+        let mut cells: Vec<Cell> = Cell::all().filter(|cell| !cell.is_derived()).collect();
+        self.rng.shuffle(&mut cells);
+        cells.truncate(6);
+        let mut reads = Read::all();
+        reads.retain(|read| read.cells().iter().any(|cell| cells.contains(cell)));
+        self.rng.shuffle(&mut reads);
+        reads.truncate(10);
+        reads.extend([Read::Tasks(None), Read::Permissions, Read::Constant]);
+        (self.focus, self.hot) = (cells, reads);
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.ticks
+    }
+
+    /// Now: the next of all events.
+    pub fn stamp(&mut self) -> Stamp {
+        self.ticks += 1;
+        Stamp { tick: self.ticks, at: self.clock.now() }
+    }
+
+    /// Notes an event for the report.
+    pub fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.trace.len() == TRACED {
+            self.trace.pop_front();
+        }
+        let at = self.clock.now().as_nanos() / 1_000_000 % 1_000_000_000;
+        let line = format!("{:>7} {at:>9} ms  {}", self.ticks, text());
+        self.trace.push_back(line);
+    }
+
+    /// One more request or tick: what is due happens, and the neighbours may do something.
+    pub fn advance_step(&mut self) {
+        self.step += 1;
+        if self.weather.outage {
+            self.last_outage = Some(self.clock.now());
+        }
+        self.run_due(self.clock.now());
+        if self.rng.f32() < self.weather.behind {
+            self.neighbour();
+        }
+    }
+
+    /// Everything happens that is due by now or by `until`.
+    pub fn run_due(&mut self, until: Timestamp) {
+        while let Some(at) = self.due.iter().position(|due| due.step <= self.step || due.at <= until) {
+            match self.due.remove(at).what {
+                Event::Change(cells, cause) => self.change(&cells, cause),
+                Event::End(task) => self.end(task),
+            }
+        }
+    }
+
+    /// `cells` change now.
+    pub fn change(&mut self, cells: &[Cell], cause: Cause) {
+        let when = self.stamp();
+        for cell in cells {
+            let state = &mut self.cells[cell.index()];
+            state.history.push(Change { when, cause });
+            let version = state.version();
+            self.note(|| format!("{cell} is {version} by {cause:?}"));
+        }
+    }
+
+    /// What `cells` are now.
+    pub fn versions(&self, cells: &[Cell]) -> Vec<(Cell, usize)> {
+        cells.iter().map(|cell| (*cell, self.cells[cell.index()].version())).collect()
+    }
+
+    /// Carries `write` out later.
+    pub fn change_later(&mut self, write: &Write, cause: Cause) {
+        let (step, at) = self.later();
+        self.due.push(Due { step, at, what: Event::Change(write.cells(), cause) });
+        self.flip(write);
+    }
+
+    /// A time within [`LATEST`].
+    pub(super) fn later(&mut self) -> (u64, Timestamp) {
+        let at = self.clock.now().after(LATEST.mul_f32(self.rng.f32()));
+        (self.step + self.rng.u64(1..60), at)
+    }
+
+    pub(super) fn flip(&mut self, write: &Write) {
+        match write {
+            Write::Create(guest) => drop(self.exists.insert(*guest, true)),
+            Write::Delete(guest) => drop(self.exists.insert(*guest, false)),
+            _ => {}
+        }
+    }
+
+    /// Somebody who does not use forebay does something.
+    fn neighbour(&mut self) {
+        if self.rng.bool() {
+            let cell = self.focus[self.rng.usize(..self.focus.len())];
+            self.change(&[cell], Cause::Behind);
+        } else {
+            let write = super::plan::any_write(&mut self.rng, &self.focus);
+            if write.shape() == Shape::Task {
+                self.begin_task(&write, "neighbour@pve", Cause::BehindTask);
+            }
+        }
+    }
+
+    /// Promises that from now on `cell` is shown at `version` or later.
+    pub fn promise(&mut self, cell: Cell, version: usize, by: &str) {
+        let state = &mut self.cells[cell.index()];
+        if version > state.floor {
+            state.floor = version;
+            state.promised_by = by.to_owned();
+        }
+    }
+
+    /// All that is known of `cell`, and what happened lately.
+    pub fn report(&self, cells: &[Cell]) -> String {
+        let mut text = String::new();
+        for cell in cells {
+            let state = &self.cells[cell.index()];
+            text += &format!(
+                "{cell}: {} in effect, {} promised by {}\n",
+                state.version(),
+                state.floor,
+                state.promised_by
+            );
+            for (version, change) in state.history.iter().enumerate().rev().take(5) {
+                let at = change.when.at.as_nanos() / 1_000_000 % 1_000_000_000;
+                text += &format!("  {version}: {} {at} ms {:?}\n", change.when.tick, change.cause);
+            }
+        }
+        self.trace.iter().for_each(|line| text += &format!("{line}\n"));
+        text
+    }
+}
+
+/// The model as the API's connections and the clients share it.
+pub type Shared = Arc<parking_lot::Mutex<World>>;
