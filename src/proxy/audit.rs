@@ -214,7 +214,7 @@ impl Audit {
         let caller = Caller::One(self.read.partition);
         forward::learn(site, caller, Accepts::by(Some(self.read.rule(site))), told, left);
         if status.is_success() && site.dialect().tells_of_operations(path) {
-            forward::observe(site, path, &body);
+            forward::observe(site, path, std::slice::from_ref(&body), true);
         }
         if told_in_body && !told.is_success() || status != self.entry.status() {
             return self.other_status(site, told);

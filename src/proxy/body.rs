@@ -1,5 +1,6 @@
 //! The body of what a client gets.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -21,9 +22,17 @@ pub enum Body {
     /// From a flight that others read too.
     Shared(FlightBody<Failure>),
     /// From the upstream, for this client alone, with the place that a stranger holds meanwhile.
-    Upstream(Box<(AnswerBody, Option<OwnedSemaphorePermit>)>),
+    Upstream(Box<Coming>),
     /// One that broke off; the client learns of it last.
     Broken(Option<BodyError>),
+}
+
+/// A body that is still coming.
+pub struct Coming {
+    /// What was read of it already.
+    read: VecDeque<Bytes>,
+    rest: AnswerBody,
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
@@ -34,7 +43,12 @@ impl Body {
 
     /// The upstream's own body, and the place that its caller holds until it ends.
     pub fn upstream(body: AnswerBody, place: Option<OwnedSemaphorePermit>) -> Self {
-        Body::Upstream(Box::new((body, place)))
+        Body::upstream_behind(Vec::new(), body, place)
+    }
+
+    /// The same when some of it was read already.
+    pub fn upstream_behind(read: Vec<Bytes>, rest: AnswerBody, place: Option<OwnedSemaphorePermit>) -> Self {
+        Body::Upstream(Box::new(Coming { read: read.into(), rest, _place: place }))
     }
 
     /// These bytes.
@@ -55,7 +69,10 @@ impl HttpBody for Body {
         let polled = match this {
             Body::Full(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Body::Shared(body) => Pin::new(body).poll_frame(context).map_err(BodyError::from),
-            Body::Upstream(body) => Pin::new(&mut body.0).poll_frame(context).map_err(BodyError::from),
+            Body::Upstream(body) => match body.read.pop_front() {
+                Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                None => Pin::new(&mut body.rest).poll_frame(context).map_err(BodyError::from),
+            },
             Body::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         if let Poll::Ready(Some(Err(error))) = polled {
@@ -72,7 +89,7 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => bytes.is_none(),
             Body::Shared(body) => body.is_end_stream(),
-            Body::Upstream(body) => body.0.is_end_stream(),
+            Body::Upstream(body) => body.read.is_empty() && body.rest.is_end_stream(),
             Body::Broken(_) => false,
         }
     }
@@ -81,7 +98,14 @@ impl HttpBody for Body {
         match self {
             Body::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Body::Shared(body) => body.size_hint(),
-            Body::Upstream(body) => body.0.size_hint(),
+            Body::Upstream(body) => {
+                let read = body.read.iter().map(|bytes| bytes.len() as u64).sum::<u64>();
+                let mut hint = body.rest.size_hint();
+                if read > 0 {
+                    hint = hint.exact().map_or_else(SizeHint::new, |rest| SizeHint::with_exact(read + rest));
+                }
+                hint
+            }
             Body::Broken(_) => SizeHint::new(),
         }
     }

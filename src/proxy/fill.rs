@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::admit::Caller;
 use super::counters::Cause;
-use super::forward::{self, Accepts};
+use super::forward::{self, Accepts, LARGEST_READ, gather, joined};
 use super::respond;
 use super::route::Read;
 use super::site::Site;
@@ -25,7 +25,7 @@ use crate::cache::key::Key;
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
 use crate::upstream::{
-    Answer, AnswerBody, AnswerError, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
+    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
 };
 
 /// How long a reader may hold up the others of an answer too large to keep.
@@ -68,12 +68,19 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     }
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(errand.key, at);
+        let body = match errand.tells(&head) {
+            true => match forward::observed(&errand.site, &errand.read.path, body, place).await {
+                Ok(body) => body,
+                Err(failure) => return fill.fail(failure),
+            },
+            false => Body::upstream(body, place),
+        };
         if let Some(direct) = direct {
-            let _gone_if_the_client_left = direct.send(Direct { head, body: Body::upstream(body, place) });
+            let _gone_if_the_client_left = direct.send(Direct { head, body });
         }
         return fill.release();
     }
-    match errand.hand_over(&fill, head, body, verdict, settling).await {
+    match errand.hand_over(&fill, head, body, verdict).await {
         Handed::Whole(head) => {
             let chunks = fill.body();
             let status = errand.status(&head, &chunks);
@@ -108,31 +115,14 @@ enum Handed {
     Broken,
 }
 
-/// Reads a body until its end or until `most` bytes; whether the end was reached.
-async fn gather(body: &mut AnswerBody, most: usize) -> Result<(Vec<Bytes>, bool), AnswerError> {
-    let (mut chunks, mut length) = (Vec::new(), 0);
-    while let Some(frame) = body.frame().await {
-        if let Ok(chunk) = frame?.into_data() {
-            length += chunk.len();
-            chunks.push(chunk);
-        }
-        if length >= most {
-            return Ok((chunks, false));
-        }
-    }
-    Ok((chunks, true))
-}
-
-fn joined(chunks: &[Bytes]) -> Bytes {
-    match chunks {
-        [only] => only.clone(),
-        _ => chunks.concat().into(),
-    }
-}
-
 impl Errand {
     fn caller(&self) -> Caller {
         Caller::One(self.read.partition)
+    }
+
+    /// Whether the body tells of tasks, so that it is read before anybody else does.
+    fn tells(&self, head: &Head) -> bool {
+        head.status.is_success() && self.site.dialect().tells_of_operations(&self.read.path)
     }
 
     /// Whether the outcome stands in the body.
@@ -180,22 +170,22 @@ impl Errand {
         mut head: Head,
         mut body: AnswerBody,
         verdict: HeadVerdict,
-        settling: Settling,
     ) -> Handed {
         let site = &self.site;
         // Where the body decides, nothing can be promised with the head.
         let decided = !self.told_in_body(&head) && !storable::needs_body(self.read.rule(site));
         let keeping = match verdict {
-            HeadVerdict::Keep(_) if decided && settling != Settling::Open => Keeping::Kept,
+            HeadVerdict::Keep(_) if decided => Keeping::Kept,
             _ => Keeping::Shared,
         };
-        let tells = head.status.is_success() && site.dialect().tells_of_operations(&self.read.path);
+        let tells = self.tells(&head);
         let mut before = Vec::new();
         if tells || !head.status.is_success() && body.size_hint().exact().is_none() {
-            let most = usize::try_from(site.shared.max_object).unwrap_or(usize::MAX);
+            let largest = usize::try_from(site.shared.max_object).unwrap_or(usize::MAX);
+            let most = if tells { LARGEST_READ } else { largest };
             let Ok((chunks, whole)) = gather(&mut body, most).await else { return Handed::Lost };
             if tells {
-                forward::observe(site, &self.read.path, &joined(&chunks));
+                forward::observe(site, &self.read.path, &chunks, whole);
             }
             if whole {
                 let length: usize = chunks.iter().map(Bytes::len).sum();
@@ -266,13 +256,9 @@ impl Errand {
             true => storable::judge_body(rule, &joined(chunks)),
             false => BodyVerdict::Keep,
         };
-        // What was fetched while the nodes may have disagreed stays suspect when they agree again.
-        let settled = match (settling, shared.groups.settling(fill.groups(), shared.clock.now())) {
-            // The news of a task's end can reach a client in ways that are not seen here, a log say, so
-            // nothing at all is kept before it.
-            (Settling::Open, _) | (_, Settling::Open) => return None,
-            (before, after) => before == Settling::Settled && after == Settling::Settled,
-        };
+        // What was fetched while a task ran or the nodes may have disagreed stays suspect afterwards.
+        let now = shared.groups.settling(fill.groups(), shared.clock.now());
+        let settled = settling == Settling::Settled && now == Settling::Settled;
         match verdict {
             BodyVerdict::Refuse => None,
             BodyVerdict::Keep if settled => Some(lifetimes),

@@ -28,7 +28,9 @@ use crate::rules::ReadRule;
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::fields;
-use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError};
+use crate::upstream::{
+    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError,
+};
 
 /// How much of a body is held at most: to measure what came without a length, to read the fields of
 /// a write, and to read what an answer says of a task. Proxmox itself takes 512 KiB.
@@ -156,9 +158,50 @@ pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Res
     Ok((answer, place))
 }
 
-/// An answer that tells of tasks overtakes what they changed, before anybody hears of it.
-pub(super) fn observe(site: &Site, path: &str, body: &[u8]) {
-    site.told_of_tasks(&site.dialect().tasks_told(path, body));
+/// An answer that tells of tasks overtakes what they changed, before anybody hears of it. What the rest of
+/// one tells that is not whole, nobody will have read.
+pub(super) fn observe(site: &Site, path: &str, chunks: &[Bytes], is_whole: bool) {
+    match is_whole {
+        true => site.told_of_tasks(&site.dialect().tasks_told(path, &joined(chunks))),
+        false => site.told_more_than_can_be_read(),
+    }
+}
+
+/// A body that tells of tasks, for one client alone, when it has been observed.
+pub(super) async fn observed(
+    site: &Site,
+    path: &str,
+    mut body: AnswerBody,
+    place: Option<OwnedSemaphorePermit>,
+) -> Result<Body, Failure> {
+    let (chunks, is_whole) = gather(&mut body, LARGEST_READ).await.map_err(|_| Failure::Lost)?;
+    observe(site, path, &chunks, is_whole);
+    Ok(match is_whole {
+        true => Body::full(joined(&chunks)),
+        false => Body::upstream_behind(chunks, body, place),
+    })
+}
+
+/// Reads a body until its end or until `most` bytes; whether the end was reached.
+pub(super) async fn gather(body: &mut AnswerBody, most: usize) -> Result<(Vec<Bytes>, bool), AnswerError> {
+    let (mut chunks, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        if let Ok(chunk) = frame?.into_data() {
+            length += chunk.len();
+            chunks.push(chunk);
+        }
+        if length >= most {
+            return Ok((chunks, false));
+        }
+    }
+    Ok((chunks, true))
+}
+
+pub(super) fn joined(chunks: &[Bytes]) -> Bytes {
+    match chunks {
+        [only] => only.clone(),
+        _ => chunks.concat().into(),
+    }
 }
 
 /// The values of the captures that limits count by.
@@ -255,15 +298,9 @@ pub(super) async fn pass_keyed(
         site.shared.forget_uncacheable(key);
     }
     let body = if head.status.is_success() && tells {
-        match Limited::new(answer.body, LARGEST_READ).collect().await {
-            Ok(whole) => {
-                let whole = whole.to_bytes();
-                observe(&site, &pass.path, &whole);
-                Body::full(whole)
-            }
-            Err(_) => {
-                return asked.fail(&pass.path, Failure::Lost);
-            }
+        match observed(&site, &pass.path, answer.body, place).await {
+            Ok(body) => body,
+            Err(failure) => return asked.fail(&pass.path, failure),
         }
     } else {
         Body::upstream(answer.body, place)

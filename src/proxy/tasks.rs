@@ -24,6 +24,12 @@ impl Site {
         }
     }
 
+    /// An answer told of more tasks than can be read: any may have ended.
+    pub(super) fn told_more_than_can_be_read(&self) {
+        self.shared.groups.invalidate(&[self.shared.groups.id(self.id, GroupName::Subtree(""))]);
+        self.shared.count_invalidation(InvalidationCause::Elsewhere);
+    }
+
     /// What the rules say of a task that somebody else started. One that no row is about may have changed
     /// anything, but holds nothing: it may as well be a console that stays open for days.
     fn task_of_others(&self, task: &Task) -> Operation {

@@ -110,9 +110,12 @@ async fn what_a_task_of_others_changes_is_unsettled_while_it_runs() {
     lab.read("/cluster/tasks").await;
     assert_eq!(lab.rig.app.shared().operations.len(), 1);
     for _ in 0..3 {
-        assert_eq!(lab.read(GUEST).await.cache(), "fwd=bypass; detail=unsettled");
+        assert_eq!(lab.read(GUEST).await.cache(), "fwd=bypass; stored; detail=unsettled");
+        assert!(lab.read(GUEST).await.is_hit());
+        lab.rig.seconds(1).await;
     }
-    assert!(lab.read(OTHER).await.is_hit());
+    lab.read(OTHER).await;
+    lab.warm(&[GUEST]).await;
     lab.sim.settle();
     // The same news in another form is no news.
     lab.read(&format!("/nodes/pve1/tasks/{upid}/status")).await;

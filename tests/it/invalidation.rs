@@ -152,10 +152,11 @@ async fn an_unknown_outcome_holds_the_groups() {
         rig.ask("POST", PATH).send().await;
         for _ in 0..2 {
             let got = rig.get(PATH).send().await;
-            assert_eq!(got.cache(), "fwd=bypass; detail=unsettled");
+            assert_eq!(got.cache(), "fwd=bypass; stored; detail=unsettled");
+            rig.seconds(1).await;
         }
-        rig.seconds(59).await;
-        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+        rig.seconds(57).await;
+        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
         // The hold ends, the settle time of three seconds follows.
         rig.seconds(2).await;
         rig.app.shared().operations.sweep();
@@ -192,7 +193,7 @@ async fn silence_after_a_write_is_an_unknown_outcome() {
     rig.seconds(60).await;
     let got = writing.await.expect("answered");
     assert_eq!((got.status, got.cache()), (504, "detail=timeout"));
-    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
     assert_eq!(rig.origin().count(WRITE), 1);
     rig.finish().await;
 }
@@ -218,7 +219,7 @@ async fn a_client_that_leaves_within_a_write_changes_nothing_of_its_outcome() {
 #[tokio::test]
 async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it_is_known() {
     let known = "Authorization: PVEAPIToken=user@pve!one=secret\r\n";
-    for (credential, cache) in [(known, "fwd=bypass; detail=unsettled"), ("", "fwd=stale; stored")] {
+    for (credential, cache) in [(known, "fwd=bypass; stored; detail=unsettled"), ("", "fwd=stale; stored")] {
         let rig = Rig::start().await;
         rig.warm(PATH).await;
         let mut client = rig.connect().await;

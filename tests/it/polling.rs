@@ -139,7 +139,7 @@ async fn without_a_right_nothing_is_asked_and_the_cap_ends_it() {
             let answered = round.min(asked);
             until("the answer", || calls_by_cause(&rig, "operation") == answered).await;
         }
-        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled", "{refusal}");
+        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled", "{refusal}");
         assert_eq!(rig.origin().count(STATUS) as u64, asked, "{refusal}");
         rig.seconds(30 * 60).await;
         until("the cap", || open(&rig) == 0).await;
@@ -230,7 +230,7 @@ async fn lost(rig: &Rig) {
     rig.warm(PATH).await;
     let got = rig.ask("POST", WRITE).send().await;
     assert!([502, 596].contains(&got.status), "{}", got.head);
-    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
 }
 
 fn lost_answers() -> [Reply; 3] {
@@ -245,7 +245,7 @@ async fn a_lost_answer_settles_when_the_api_lists_nothing_and_time_has_passed() 
         rig.origin().on(LIST, Reply::body(r#"{"data":[]}"#));
         lost(&rig).await;
         rig.seconds(59).await;
-        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
         assert_eq!(rig.origin().count(LIST), 0, "a call that was given up may go on");
         rig.seconds(1).await;
         ended(&rig).await;
@@ -268,7 +268,7 @@ async fn a_lost_answer_whose_task_runs_ends_with_the_task() {
         rig.app.shared().operations.shown(0, 10).iter().all(|operation| operation.task.is_some())
     })
     .await;
-    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
     rig.origin().on_each(CALL, [Reply::body("the end")]);
     rig.origin().on(STATUS, Reply::body(ENDED));
     pass_until(&rig, "the end", || open(&rig) == 0).await;
@@ -299,7 +299,7 @@ async fn a_list_that_cannot_be_had_leaves_it_to_the_cap() {
             tokio::task::yield_now().await;
         }
         rig.origin().came(LIST, 1).await;
-        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
         rig.seconds(30 * 60).await;
         ended(&rig).await;
         rig.finish().await;
@@ -330,7 +330,7 @@ async fn strangers_hold_no_longer_than_a_call_goes_on() {
     rig.origin().on(&format!("POST {WRITE}"), Reply::reset());
     rig.ask("POST", WRITE).token("nobody").send().await;
     rig.origin().on(LIST, Reply::body(r#"{"data":[]}"#));
-    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
     rig.seconds(60).await;
     ended(&rig).await;
     rig.finish().await;

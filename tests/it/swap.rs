@@ -61,7 +61,7 @@ async fn operations_acceptances_connections_and_limits_go_on() {
     rig.ask("POST", "/api2/json/task/1").send().await;
     reload(&rig, RULES).await;
     assert!(rig.get("/api2/json/swr/2").send().await.is_hit());
-    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
     assert_eq!(rig.ask("POST", PATH).send().await.status, 200);
     assert_eq!(rig.ask("POST", PATH).send().await.status, 429);
     rig.finish().await;

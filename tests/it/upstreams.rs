@@ -71,7 +71,7 @@ fn one_that_accepts_and_says_nothing() {
     assert_eq!(forebay.count("forebay_upstream_requests_total", ""), 3);
     silent.store(false, Ordering::SeqCst);
     // What the write without an answer may have changed is not kept, everything else is.
-    assert_eq!(forebay.get("/api2/json/kept/1").cache(), "fwd=bypass; detail=unsettled");
+    assert_eq!(forebay.get("/api2/json/kept/1").cache(), "fwd=bypass; stored; detail=unsettled");
     assert_eq!(forebay.get("/api2/json/kept/2").cache(), "fwd=uri-miss; stored");
 }
 

@@ -106,18 +106,21 @@ pub(in crate::dialect) fn told(path: &str, body: &[u8]) -> Vec<TaskEvent> {
     let one = |upid: &str, state| parse(upid).map(|task| TaskEvent { task, state }).into_iter().collect();
     match Shows::by(path) {
         None => Vec::new(),
+        // A page for people is no JSON, and a log that is downloaded may be compressed besides.
+        Some(Shows::Status(upid) | Shows::Log(upid)) if read.is_none() => {
+            one(upid, TaskState::Ending { sign: None })
+        }
+        Some(_) if read.is_none() => mentioned(body),
         Some(Shows::Status(upid)) => match data.and_then(|data| data.get("status")?.as_str()) {
             Some("stopped") => one(upid, TaskState::Ended { at: None }),
             Some("running") => one(upid, TaskState::Running),
             _ => Vec::new(),
         },
         Some(Shows::Log(upid)) => match last_line(data) {
-            // A log that is downloaded is no JSON, and may be compressed.
-            None => one(upid, TaskState::Ending { sign: None }),
             Some((number, line)) if LAST_LINES.iter().any(|last| line.starts_with(last)) => {
                 one(upid, TaskState::Ending { sign: Some(number) })
             }
-            Some(_) => Vec::new(),
+            _ => Vec::new(),
         },
         Some(Shows::List) => items().filter_map(of_item).collect(),
         Some(Shows::ClusterLog) => {
@@ -126,9 +129,20 @@ pub(in crate::dialect) fn told(path: &str, body: &[u8]) -> Vec<TaskEvent> {
     }
 }
 
+/// The tasks that a text names which cannot be read: how they stand, whoever reads it may know.
+fn mentioned(text: &[u8]) -> Vec<TaskEvent> {
+    let text = String::from_utf8_lossy(text);
+    let names = text.match_indices("UPID:").filter_map(|(at, _)| {
+        let end = |c: char| c.is_whitespace() || "\"'<>&/".contains(c);
+        let task = parse(text[at..].split(end).next()?)?;
+        Some(TaskEvent { task, state: TaskState::Ending { sign: None } })
+    });
+    names.collect()
+}
+
 /// The number and the text of the last line that the answer has.
 fn last_line(data: Option<&Value>) -> Option<(u64, &str)> {
-    let Some(last) = data?.as_array()?.last() else { return Some((0, "")) };
+    let last = data?.as_array()?.last()?;
     Some((last.get("n").and_then(Value::as_u64).unwrap_or(0), last.get("t")?.as_str()?))
 }
 

@@ -128,7 +128,13 @@ fn answers_tell_how_tasks_stand() {
     let (ended, ended_at) = (TaskState::Ended { at: None }, TaskState::Ended { at: Some(5) });
     let ending = TaskState::Ending { sign: Some(2) };
     type Told<'t> = &'t [(&'t str, TaskState)];
-    let cases: [(&str, &str, Told<'_>); 13] = [
+    let unclear = TaskState::Ending { sign: None };
+    let (page, page_of_one) =
+        ("/api2/html/cluster/tasks", format!("/api2/html/nodes/pve1/tasks/{UPID}/status"));
+    let links = format!("<a href='/api2/html/nodes/pve1/tasks/{UPID}'>{other}</a> UPID:x");
+    let cases: [(&str, &str, Told<'_>); 15] = [
+        (page, &links, &[(UPID, unclear), (&other, unclear)]),
+        (&page_of_one, "<b>stopped</b>", &[(UPID, unclear)]),
         (&status, stopped, &[(UPID, ended)]),
         (&status, running, &[(UPID, TaskState::Running)]),
         (&status, "{}", &[]),
