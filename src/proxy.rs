@@ -4,6 +4,7 @@ mod actors;
 mod admit;
 mod audit;
 mod body;
+mod carried;
 mod counters;
 mod error;
 mod explain;
@@ -36,6 +37,7 @@ pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 
 use lookup::Lookup;
+use read::Reading;
 use route::Route;
 
 use crate::semantics::fields;
@@ -85,10 +87,14 @@ impl Proxy {
                     audit::sample(&site, &request, &read, client, key, &entry);
                     respond::hit(&site, &request, &read, client, now, key, &entry)
                 }
-                found => {
-                    let read = read.detach();
+                Lookup::Absent(absent) => {
+                    let (site, read) = (Arc::clone(&site), read.detach());
+                    Box::pin(Reading { site, request, client, started: now, read, absent }.answer()).await
+                }
+                Lookup::Pass(forward, detail) => {
+                    let pass = read.detach().straight(forward, detail);
                     let site = Arc::clone(&site);
-                    Box::pin(read::read(site, request, client, now, read, found)).await
+                    Box::pin(forward::pass(site, request, client, now, pass, None)).await
                 }
             },
             Route::Write(write) => {
@@ -99,7 +105,7 @@ impl Proxy {
             Route::Pass(pass) => {
                 let pass = pass.detach();
                 let site = Arc::clone(&site);
-                Box::pin(forward::pass(site, request, client, now, pass)).await
+                Box::pin(forward::pass(site, request, client, now, pass, None)).await
             }
             Route::Tunnel(pass) => {
                 let pass = pass.detach();

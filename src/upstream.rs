@@ -6,6 +6,7 @@
 //! bounded; dropping a call or an answer's body frees all it held.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use metrics::Histogram;
@@ -26,10 +27,12 @@ pub use counter::CallCounter;
 pub use message::{Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, SendError};
 
 mod admit;
+mod alarm;
 mod answer;
 mod call;
 mod config;
 mod connect;
+mod connection;
 mod counter;
 mod endpoint;
 mod gauge;
@@ -42,6 +45,9 @@ mod request;
 mod tests;
 mod tls;
 mod wire;
+
+/// What comes of a call.
+type Sent = Result<Answer, SendError>;
 
 /// One API, reached through any of its endpoints. Clones are the same upstream.
 #[derive(Clone)]
@@ -176,19 +182,20 @@ impl Upstream {
 
     /// Sends one call and waits for the head of its answer. Dropping the future frees all it holds
     /// and closes the connection of a request under way; the request may have arrived all the same.
-    pub async fn send(&self, request: Outgoing) -> Result<Answer, SendError> {
+    ///
+    /// The future is in a box, because a call is by far the largest part of whatever awaits it, and
+    /// those are moved several times before they are polled.
+    pub fn send<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
         let Inner { config, endpoints, shared } = &*self.0;
-        // A call is by far the largest part of whatever awaits it, and those are moved several times
-        // before they are polled: into a box, into a task.
-        Box::pin(call::send(config, endpoints, shared, request, Priority::Client)).await
+        Box::pin(call::send(config, endpoints, shared, request, Priority::Client))
     }
 
     /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
     /// only while nobody waits and half of what the limits and the concurrency allow is free.
-    pub async fn send_if_idle(&self, request: Outgoing) -> Result<Answer, SendError> {
+    pub fn send_if_idle<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
         let Inner { config, endpoints, shared } = &*self.0;
         let priority = Priority::Background { places: config.concurrency };
-        Box::pin(call::send(config, endpoints, shared, request, priority)).await
+        Box::pin(call::send(config, endpoints, shared, request, priority))
     }
 
     /// The configuration in force.

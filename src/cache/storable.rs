@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
-use serde_json::Value;
 
 use super::entry::{Head, Lifetimes};
 use crate::rules::{Condition, ReadRule, Reuse};
 use crate::semantics::cache_control::ResponseDirectives;
+
+mod pointer;
 
 /// How long what is in transition may be kept: a body that shows a lock, a group that has not
 /// settled.
@@ -143,24 +144,32 @@ pub fn judge_body(rule: &ReadRule, body: &[u8]) -> BodyVerdict {
     if !looks_into_body(rule) {
         return BodyVerdict::Keep;
     }
-    let Ok(body) = serde_json::from_slice::<Value>(body) else { return BodyVerdict::Refuse };
-    if !rule.only.iter().filter(on_body).all(|condition| holds(condition, &body)) {
-        return BodyVerdict::Refuse;
-    }
-    if rule.unless.iter().filter(on_body).any(|condition| holds(condition, &body)) {
-        return BodyVerdict::KeepShortly;
-    }
-    BodyVerdict::Keep
-}
-
-fn holds(condition: &Condition, body: &Value) -> bool {
-    match condition {
-        Condition::Statuses(_) => true,
-        Condition::Json { pointer, equals } => body.pointer(pointer) == Some(equals),
-        Condition::JsonPresent { pointer, present } => {
-            body.pointer(pointer).is_some_and(|found| !found.is_null()) == *present
+    let mut verdict = BodyVerdict::Keep;
+    for condition in rule.only.iter().filter(on_body) {
+        match holds(condition, body) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return BodyVerdict::Refuse,
         }
     }
+    for condition in rule.unless.iter().filter(on_body) {
+        match holds(condition, body) {
+            Ok(true) => verdict = BodyVerdict::KeepShortly,
+            Ok(false) => {}
+            Err(_) => return BodyVerdict::Refuse,
+        }
+    }
+    verdict
+}
+
+/// Whether a condition on the content holds; an error if the body is no JSON.
+fn holds(condition: &Condition, body: &[u8]) -> Result<bool, serde_json::Error> {
+    Ok(match condition {
+        Condition::Statuses(_) => true,
+        Condition::Json { pointer, equals } => pointer::find(body, pointer)?.as_ref() == Some(equals),
+        Condition::JsonPresent { pointer, present } => {
+            pointer::find(body, pointer)?.is_some_and(|found| !found.is_null()) == *present
+        }
+    })
 }
 
 #[cfg(test)]

@@ -54,23 +54,25 @@ static OF_THE_CLIENTS_CACHE: [HeaderName; 8] = [
 
 /// The end-to-end fields of a request, for the upstream.
 pub(super) fn outgoing_fields(site: &Site, headers: &HeaderMap) -> HeaderMap {
-    let mut headers = headers.clone();
-    fields::remove_connection_specific(&mut headers);
-    for name in site.dialect().internal_fields() {
-        headers.remove(name);
-    }
-    headers.remove(header::HOST);
-    headers.remove(header::EXPECT);
-    headers.remove(header::CONTENT_LENGTH);
-    headers
+    fields_without(site, headers, &[])
 }
 
 /// The fields of a request whose answer may be stored.
 pub(super) fn fill_fields(site: &Site, headers: &HeaderMap) -> HeaderMap {
-    let mut headers = outgoing_fields(site, headers);
-    for name in &OF_THE_CLIENTS_CACHE {
-        headers.remove(name);
-    }
+    fields_without(site, headers, &OF_THE_CLIENTS_CACHE)
+}
+
+fn fields_without(site: &Site, headers: &HeaderMap, more: &[HeaderName]) -> HeaderMap {
+    let internal = site.dialect().internal_fields();
+    let mut headers = headers.clone();
+    fields::remove_named_by_connection(&mut headers);
+    fields::remove_where(&mut headers, |name| {
+        fields::is_connection_specific(name)
+            || name == header::EXPECT
+            || name == header::CONTENT_LENGTH
+            || internal.contains(name)
+            || more.contains(name)
+    });
     headers
 }
 
@@ -223,19 +225,9 @@ pub(super) fn limit_captures(
         .collect()
 }
 
-/// Forwards a request and its answer as they are.
+/// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not
+/// to be storable, which is judged anew by every answer.
 pub(super) async fn pass(
-    site: Arc<Site>,
-    request: Request<Incoming>,
-    client: SocketAddr,
-    started: Timestamp,
-    pass: Pass<'static>,
-) -> Response<Body> {
-    pass_keyed(site, request, client, started, pass, None).await
-}
-
-/// The same for a read whose key was found not to be storable, which is judged anew by every answer.
-pub(super) async fn pass_keyed(
     site: Arc<Site>,
     request: Request<Incoming>,
     client: SocketAddr,

@@ -1,7 +1,10 @@
 //! A read that the store does not answer at once: stale with a refresh behind it, or a flight.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -12,12 +15,13 @@ use super::actors;
 use super::admit::Caller;
 use super::audit;
 use super::body::Body;
+use super::carried::Carried;
 use super::counters::{Cause, Outcome};
 use super::fill::{self, Direct, Errand};
 use super::forward;
-use super::lookup::{self, Absent, Lookup};
+use super::lookup::{self, Absent};
 use super::respond::{self, Asked};
-use super::route::{Pass, Read};
+use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Begin, Join, Landing, Waiter};
@@ -27,75 +31,85 @@ use crate::clock::Timestamp;
 use crate::rules::Reuse;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 
-/// Answers a read for which `found` is what the store had.
-pub(super) async fn read(
-    site: Arc<Site>,
-    request: Request<Incoming>,
-    client: SocketAddr,
-    started: Timestamp,
-    read: Read<'static>,
-    found: Lookup,
-) -> Response<Body> {
-    let absent = match found {
-        Lookup::Absent(absent) => absent,
-        Lookup::Fresh(key, entry) => {
-            audit::sample(&site, &request, &read, client, key, &entry);
-            return respond::hit(&site, &request, &read, client, started, key, &entry);
-        }
-        Lookup::Pass(forward, detail) => {
-            let pass = straight(read, forward, detail);
-            return Box::pin(forward::pass(site, request, client, started, pass)).await;
-        }
-    };
-    let reading = Reading { site, request, client, started, read, absent };
-    if let Some(response) = reading.while_revalidating() {
-        return response;
-    }
-    if reading.absent.asks.only_if_cached {
-        return reading.failed(Failure::OnlyIfCached);
-    }
-    if *reading.request.method() == Method::HEAD {
-        return reading.alone(Detail::Request, None).await;
-    }
-    let key = reading.absent.key;
-    // What only collapses is never stored, so that its answers are not storable is no news.
-    let collapses_only = reading.read.rule(&reading.site).reuse == Reuse::CollapseOnly;
-    if !collapses_only && reading.site.shared.is_uncacheable(key, started) {
-        return reading.alone(Detail::Uncacheable, Some(key)).await;
-    }
-    reading.fly().await
+/// One read that the store does not answer.
+pub(super) struct Reading {
+    pub site: Arc<Site>,
+    pub request: Request<Incoming>,
+    pub client: SocketAddr,
+    pub started: Timestamp,
+    pub read: Read<'static>,
+    pub absent: Absent,
 }
 
-/// One read on its way to the upstream.
-struct Reading {
-    site: Arc<Site>,
-    request: Request<Incoming>,
-    client: SocketAddr,
-    started: Timestamp,
-    read: Read<'static>,
-    absent: Absent,
+/// What came of a flight for one reader.
+enum Flown {
+    Answered(Response<Body>),
+    /// The reader has to fetch for itself, with the key that is to be judged anew.
+    Alone(Detail, Option<Key>),
 }
 
 /// What this reader is to the flight it waits for.
 enum Part {
-    Leader(oneshot::Receiver<Direct>),
+    /// With the fetch, and the answer if it turns out to be for this reader alone.
+    Leader(Carried, oneshot::Receiver<Direct>),
     Follower,
 }
 
+impl Part {
+    async fn landing(&mut self, waiter: Waiter<Failure>) -> Landing<Failure> {
+        let mut landing = pin!(waiter.landing());
+        match self {
+            Part::Follower => landing.await,
+            Part::Leader(fetch, _) => {
+                poll_fn(|context| {
+                    fetch.poll(context);
+                    // Whatever it tells comes from the fetch, so from this very task, which needs no
+                    // waking for it.
+                    landing.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+                })
+                .await
+            }
+        }
+    }
+}
+
 impl Reading {
+    /// Answers it.
+    pub async fn answer(self) -> Response<Body> {
+        if let Some(response) = self.while_revalidating() {
+            return response;
+        }
+        if self.absent.asks.only_if_cached {
+            return self.failed(Failure::OnlyIfCached);
+        }
+        let key = self.absent.key;
+        // What only collapses is never stored, so that its answers are not storable is no news.
+        let collapses_only = self.read.rule(&self.site).reuse == Reuse::CollapseOnly;
+        let flown = if *self.request.method() == Method::HEAD {
+            Flown::Alone(Detail::Request, None)
+        } else if !collapses_only && self.site.shared.is_uncacheable(key, self.started) {
+            Flown::Alone(Detail::Uncacheable, Some(key))
+        } else {
+            self.fly().await
+        };
+        match flown {
+            Flown::Answered(response) => response,
+            Flown::Alone(detail, key) => {
+                let Self { site, request, client, started, read, absent } = self;
+                let pass = read.straight(absent.forward, detail);
+                // Boxed, so that the many reads which need no call of their own do not carry the room
+                // for one.
+                Box::pin(forward::pass(site, request, client, started, pass, key)).await
+            }
+        }
+    }
+
     fn asked(&self) -> Asked<'_> {
         Asked::new(&self.site, self.read.metrics(&self.site), &self.request, self.client, self.started)
     }
 
     fn failed(&self, failure: Failure) -> Response<Body> {
         self.asked().fail(&self.read.path, failure)
-    }
-
-    /// Forwards the request for itself. Boxed, so that the many reads which need no call of their own
-    /// do not carry the room for one.
-    async fn alone(self, detail: Detail, key: Option<Key>) -> Response<Body> {
-        let pass = straight(self.read, self.absent.forward, detail);
-        Box::pin(forward::pass_keyed(self.site, self.request, self.client, self.started, pass, key)).await
     }
 
     /// The stale answer, with a refresh behind it, where the rule and the client allow it
@@ -182,8 +196,8 @@ impl Reading {
     }
 
     /// Joins the flight of the key or begins it, and waits for what comes of it.
-    async fn fly(self) -> Response<Body> {
-        let shared = self.site.shared.clone();
+    async fn fly(&self) -> Flown {
+        let shared = &self.site.shared;
         let groups: Arc<[GroupId]> = self.read.groups(&self.site, self.request.uri().query()).into();
         let unsettled = shared.groups.settling(&groups, self.started) == Settling::Open;
         let begun = shared.flights.begin(
@@ -196,42 +210,43 @@ impl Reading {
         let (waiter, part) = match begun {
             Begin::Stored(entry) => {
                 let Self { site, request, client, started, read, absent } = self;
-                audit::sample(&site, &request, &read, client, absent.key, &entry);
-                return respond::hit(&site, &request, &read, client, started, absent.key, &entry);
+                audit::sample(site, request, read, *client, absent.key, &entry);
+                let hit = respond::hit(site, request, read, *client, *started, absent.key, &entry);
+                return Flown::Answered(hit);
             }
-            Begin::Full => return self.alone(Detail::Limited, None).await,
+            Begin::Full => return Flown::Alone(Detail::Limited, None),
             Begin::Joined(waiter) => (waiter, Part::Follower),
             Begin::Leads(fill, waiter) => {
                 let cause = if self.absent.stale.is_some() { Cause::Revalidate } else { Cause::Miss };
                 let (sender, receiver) = oneshot::channel();
-                tokio::spawn(fill::run(self.errand(cause), fill, Some(sender)));
-                (waiter, Part::Leader(receiver))
+                let fetch = Carried::new(fill::run(self.errand(cause), fill, Some(sender)));
+                (waiter, Part::Leader(fetch, receiver))
             }
         };
         self.land(waiter, part, unsettled).await
     }
 
-    async fn land(self, waiter: Waiter<Failure>, part: Part, unsettled: bool) -> Response<Body> {
+    async fn land(&self, waiter: Waiter<Failure>, mut part: Part, unsettled: bool) -> Flown {
         let collapsed = matches!(part, Part::Follower);
         let (forward, detail) = match unsettled {
             true => (Forward::Bypass, Some(Detail::Unsettled)),
             false => (self.absent.forward, self.absent.detail),
         };
-        let landing = waiter.landing().await;
+        let landing = part.landing(waiter).await;
         let waited = self.site.shared.clock.now().since(self.started);
-        match landing {
+        let response = match landing {
             Landing::Shared(head, keeping, body) => {
                 if self.site.dialect().is_outage(head.status)
                     && let Some(response) = self.in_place_of(Some(head.status))
                 {
-                    return response;
+                    return Flown::Answered(response);
                 }
                 let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
                 let response = respond::shared(&head, keeping, body, forward, collapsed, detail);
                 Asked { upstream: Some(waited), ..self.asked() }.conclude(outcome, response)
             }
             Landing::Alone => match part {
-                Part::Leader(mut direct) => match direct.try_recv() {
+                Part::Leader(_, mut direct) => match direct.try_recv() {
                     Ok(direct) => {
                         let status = CacheStatus::Forwarded {
                             forward,
@@ -246,19 +261,13 @@ impl Reading {
                     }
                     Err(_) => self.failed(Failure::LeaderLost),
                 },
-                Part::Follower => {
-                    let key = self.absent.key;
-                    self.alone(Detail::Uncacheable, Some(key)).await
-                }
+                Part::Follower => return Flown::Alone(Detail::Uncacheable, Some(self.absent.key)),
             },
             Landing::Failed(failure) => match failure.is_outage().then(|| self.in_place_of(None)).flatten() {
                 Some(response) => response,
                 None => self.failed(failure),
             },
-        }
+        };
+        Flown::Answered(response)
     }
-}
-
-fn straight(read: Read<'static>, forward: Forward, detail: Detail) -> Pass<'static> {
-    Pass { rule: Some(read.rule), path: read.path, caller: Caller::One(read.partition), forward, detail }
 }

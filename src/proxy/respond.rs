@@ -210,7 +210,15 @@ fn compress(entry: &Entry, secret: &crate::cache::key::Secret) -> Entry {
 
 /// A strong validator of forebay's own for a body.
 pub(super) fn etag(secret: &crate::cache::key::Secret, body: &[Bytes]) -> String {
-    format!("\"fb-{:032x}\"", secret.content(body))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut tag = String::with_capacity("\"fb-\"".len() + 32);
+    tag.push_str("\"fb-");
+    for byte in secret.content(body).to_be_bytes() {
+        tag.push(DIGITS[usize::from(byte >> 4)].into());
+        tag.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    tag.push('"');
+    tag
 }
 
 /// An answer that is on its way for everybody who waits.

@@ -9,7 +9,7 @@ use super::counters::RuleMetrics;
 use super::{Failure, Site};
 use crate::cache::groups::{GroupId, GroupName};
 use crate::cache::key::{Key, KeyParts, Partition};
-use crate::rules::{Captures, Fields, Group, Match, ReadRule, Reuse, WriteRule};
+use crate::rules::{Captures, Fields, Group, GroupTemplate, Match, ReadRule, Reuse, WriteRule};
 use crate::semantics::cache_status::{Detail, Forward};
 use crate::semantics::fields;
 
@@ -138,8 +138,10 @@ impl Read<'_> {
         let groups = &site.shared.groups;
         let resource = &self.path[site.dialect().resource_offset(&self.path)..];
         let mut ids = Vec::with_capacity(16);
-        let fields = Fields::from_query(query.unwrap_or_default());
-        for template in &self.rule(site).groups {
+        let templates = &self.rule(site).groups;
+        let query = query.filter(|_| templates.iter().any(GroupTemplate::needs_query));
+        let fields = query.map(Fields::from_query).unwrap_or_default();
+        for template in templates {
             if let Some(group) = template.render(&self.path, &self.captures, &fields) {
                 ids.push(named(site, &group));
             }
@@ -162,6 +164,14 @@ impl Read<'_> {
         let resource = &self.path[site.dialect().resource_offset(&self.path)..];
         ids.push(site.shared.groups.own_path(site.id, resource));
         ids
+    }
+}
+
+impl Read<'static> {
+    /// The same read, forwarded as it is.
+    pub fn straight(self, forward: Forward, detail: Detail) -> Pass<'static> {
+        let caller = Caller::One(self.partition);
+        Pass { rule: Some(self.rule), path: self.path, caller, forward, detail }
     }
 }
 

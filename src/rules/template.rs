@@ -215,6 +215,11 @@ impl GroupTemplate {
         self.parts.iter().any(|part| !matches!(part, Part::Literal(_)))
     }
 
+    /// Whether it names a parameter of the query.
+    pub fn needs_query(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Query(_)))
+    }
+
     /// Whether it names a group by name, not a path of the API.
     pub fn is_named(&self) -> bool {
         self.kind == Kind::Named

@@ -126,6 +126,9 @@ pub enum Forward {
 }
 
 impl Forward {
+    const ALL: [Forward; 5] =
+        [Forward::UriMiss, Forward::Stale, Forward::Request, Forward::Method, Forward::Bypass];
+
     fn as_str(self) -> &'static str {
         match self {
             Forward::UriMiss => "uri-miss",
@@ -168,6 +171,22 @@ pub enum CacheStatus {
 /// lifetime that is common in a rule.
 const PREPARED: usize = 3601;
 
+/// Every value of a forwarded answer that is no failure, for the same reason as those of hits: by its
+/// reason, whether it is stored, whether it is collapsed, and its detail.
+static FORWARDED: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| {
+    let details = || std::iter::once(None).chain(Detail::ALL.map(Some));
+    let mut values = Vec::new();
+    for forward in Forward::ALL {
+        for (stored, collapsed) in [(false, false), (false, true), (true, false), (true, true)] {
+            values.extend(details().map(|detail| {
+                let status = CacheStatus::Forwarded { forward, status: None, stored, collapsed, detail };
+                HeaderValue::from_static(Box::leak(status.to_string().into_boxed_str()))
+            }));
+        }
+    }
+    values
+});
+
 static HITS: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| prepared("forebay; hit; ttl="));
 static AGES: LazyLock<Vec<HeaderValue>> = LazyLock::new(|| prepared(""));
 
@@ -193,6 +212,11 @@ impl CacheStatus {
             && let Some(value) = usize::try_from(*ttl).ok().and_then(|ttl| HITS.get(ttl))
         {
             return value.clone();
+        }
+        if let CacheStatus::Forwarded { forward, status: None, stored, collapsed, detail } = *self {
+            let row = (forward as usize * 2 + usize::from(stored)) * 2 + usize::from(collapsed);
+            let place = detail.map_or(0, |detail| 1 + detail as usize);
+            return FORWARDED[row * (1 + Detail::ALL.len()) + place].clone();
         }
         let text = self.to_string();
         HeaderValue::from_str(&text).expect("tokens and integers are field content")
@@ -265,6 +289,18 @@ mod tests {
         }
         assert_eq!(age(0), "0");
         assert_eq!(age(1_000_000), "1000000");
+    }
+
+    #[test]
+    fn prepared_values_say_what_would_be_written() {
+        for forward in Forward::ALL {
+            for detail in std::iter::once(None).chain(Detail::ALL.map(Some)) {
+                for (stored, collapsed) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let status = CacheStatus::Forwarded { forward, status: None, stored, collapsed, detail };
+                    assert_eq!(status.value(), status.to_string());
+                }
+            }
+        }
     }
 
     #[test]

@@ -2,21 +2,40 @@
 
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue};
+use smallvec::SmallVec;
 
-/// Fields that describe the connection or the message framing, not the content.
-const CONNECTION_SPECIFIC: [HeaderName; 8] = [
-    HeaderName::from_static("http2-settings"),
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::PROXY_AUTHENTICATE,
-];
+/// Whether a field describes the connection or the message framing, not the content.
+pub fn is_connection_specific(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "http2-settings"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
+
+/// Removes the fields whose names are `unwanted`. To look at the few that are there costs less than to
+/// ask for each of many that are not.
+pub fn remove_where(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let found: SmallVec<[HeaderName; 8]> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
 
 /// Removes the connection-specific fields and those that `Connection` names.
 pub fn remove_connection_specific(headers: &mut HeaderMap) {
+    remove_named_by_connection(headers);
+    remove_where(headers, is_connection_specific);
+}
+
+/// Removes the fields that `Connection` names.
+pub fn remove_named_by_connection(headers: &mut HeaderMap) {
     if let Some(first) = headers.get(header::CONNECTION) {
         // The common values name only `keep-alive` and `close`, which are in the fixed list.
         let simple = |v: &HeaderValue| {
@@ -35,9 +54,6 @@ pub fn remove_connection_specific(headers: &mut HeaderMap) {
             }
         }
     }
-    for name in &CONNECTION_SPECIFIC {
-        headers.remove(name);
-    }
 }
 
 /// HTTP/2 may split a cookie field; HTTP/1.1 may not (RFC 9113 §8.2.3).
@@ -54,7 +70,7 @@ pub fn join_cookies(headers: &mut HeaderMap) {
 /// not (the length follows from the body), nor are `Set-Cookie` and `Age`, which speak of one
 /// moment, nor `Trailer`, because trailers are not kept.
 pub fn is_storable(name: &HeaderName) -> bool {
-    !CONNECTION_SPECIFIC.contains(name)
+    !is_connection_specific(name)
         && *name != header::CONTENT_LENGTH
         && *name != header::SET_COOKIE
         && *name != header::AGE

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use super::connect::Connection;
+use super::alarm::Alarm;
+use super::connection::Connection;
 use super::gauge::Entered;
 use super::pool::Pool;
 
@@ -25,12 +26,12 @@ pub(super) struct Place {
 /// The HTTP/1.1 connection an answer comes on. Dropping it before the answer has ended closes the
 /// connection, since whatever follows on it would belong to nobody.
 pub(super) struct Exchange {
-    connection: Option<Connection>,
+    connection: Option<Box<Connection>>,
     pool: Arc<Pool>,
 }
 
 impl Exchange {
-    pub(super) fn new(connection: Connection, pool: Arc<Pool>) -> Self {
+    pub(super) fn new(connection: Box<Connection>, pool: Arc<Pool>) -> Self {
         Self { connection: Some(connection), pool }
     }
 
@@ -47,14 +48,8 @@ impl Exchange {
 
     /// The connection has become a tunnel, which the upgraded stream now owns.
     pub(super) fn hand_over(mut self) {
-        self.connection = None;
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(connection) = &self.connection {
-            connection.task.abort();
+        if let Some(connection) = self.connection.take() {
+            connection.hand_over();
         }
     }
 }
@@ -76,7 +71,10 @@ pub struct AnswerBody {
     place: Option<Place>,
     delimited: Delimited,
     idle: Duration,
-    silence: Option<Pin<Box<Sleep>>>,
+    /// When the wait that is going on becomes too long.
+    silent_at: Option<Instant>,
+    /// For an answer that comes on a shared connection.
+    alarm: Alarm,
     ended: bool,
 }
 
@@ -99,7 +97,8 @@ impl AnswerBody {
         delimited: Delimited,
         idle: Duration,
     ) -> Self {
-        let mut body = Self { incoming, exchange, place, delimited, idle, silence: None, ended: false };
+        let (silent_at, alarm, ended) = (None, Alarm::default(), false);
+        let mut body = Self { incoming, exchange, place, delimited, idle, silent_at, alarm, ended };
         if body.incoming.is_end_stream() {
             body.end();
         }
@@ -113,7 +112,6 @@ impl AnswerBody {
 
     fn end(&mut self) {
         self.ended = true;
-        self.silence = None;
         let place = self.place.take();
         match self.exchange.take() {
             Some(exchange) if self.delimited == Delimited::ByItself => exchange.finish(place),
@@ -123,7 +121,6 @@ impl AnswerBody {
 
     fn fail(&mut self) {
         self.ended = true;
-        self.silence = None;
         self.exchange = None;
         self.place = None;
     }
@@ -141,9 +138,13 @@ impl Body for AnswerBody {
         if this.ended {
             return Poll::Ready(None);
         }
-        match Pin::new(&mut this.incoming).poll_frame(cx) {
+        let polled = match &mut this.exchange {
+            Some(exchange) => exchange.connection().poll_content(cx, &mut this.incoming),
+            None => Pin::new(&mut this.incoming).poll_frame(cx),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
-                this.silence = None;
+                this.silent_at = None;
                 if this.incoming.is_end_stream() {
                     this.end();
                 }
@@ -159,11 +160,12 @@ impl Body for AnswerBody {
             }
             Poll::Pending => {
                 // Counted only while somebody waits for the content: a slow reader is not a silent API.
-                let idle = this.idle;
-                let silence = this
-                    .silence
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
-                if silence.as_mut().poll(cx).is_pending() {
+                let deadline = *this.silent_at.get_or_insert_with(|| Instant::now() + this.idle);
+                let alarm = match &mut this.exchange {
+                    Some(exchange) => &mut exchange.connection().alarm,
+                    None => &mut this.alarm,
+                };
+                if alarm.poll(cx, deadline).is_pending() {
                     return Poll::Pending;
                 }
                 this.fail();

@@ -16,7 +16,7 @@ use super::admit::{Charge, Priority, QueueBounds};
 use super::answer::{AnswerBody, Delimited, Exchange, Place};
 use super::config::UpstreamConfig;
 use super::connect::Speak;
-use super::counter::{Attempt, AttemptGuard};
+use super::counter::{Attempt, Left};
 use super::endpoint::{EndpointState, Lease, Reuse, Source, Standing};
 use super::limit::Charged;
 use super::message::{Answer, EndpointChoice, Outgoing, SendError};
@@ -72,7 +72,7 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn over(
-        mut self,
+        &mut self,
         endpoints: &[Arc<EndpointState>],
         priority: Priority,
     ) -> Result<Answer, SendError> {
@@ -141,32 +141,27 @@ impl Call<'_> {
         lease: Lease,
         reuse: Reuse,
     ) -> Result<Received, Failure> {
-        let attempt = Attempt::new(self.call.counter.clone());
-        let guard = AttemptGuard(Arc::clone(&attempt));
-        let target = endpoint.settings.endpoint();
         let started = Instant::now();
         let first_byte = self.config.first_byte_timeout;
-        let (result, exchange, progress, received) = match lease {
+        let (attempt, result, exchange, progress, received);
+        match lease {
             Lease::Http1(connection) => {
-                let (request, progress) = self.template.request(target, Protocol::Http1);
-                let mut exchange = Exchange::new(connection, Arc::clone(&endpoint.pool));
-                let connection = exchange.connection();
-                connection.served += 1;
-                connection.state.begin(Arc::clone(&attempt));
-                let state = Arc::clone(&connection.state);
-                let sending = connection.sender.try_send_request(request);
-                let result = in_time(sending, &progress, first_byte).await;
-                (result, Some(exchange), progress, state.has_received())
+                let request;
+                (request, progress) = self.template.request(endpoint, Protocol::Http1, started);
+                let wire = Arc::clone(&connection.wire);
+                attempt = Attempt::new(&self.call.counter, Left::Watched(Arc::clone(&wire)));
+                let mut own = Exchange::new(connection, Arc::clone(&endpoint.pool));
+                result = own.connection().send(request, &progress, first_byte).await;
+                (exchange, received) = (Some(own), wire.has_received());
             }
             Lease::Http2(mut sender, _) => {
-                let (request, progress) = self.template.request(target, Protocol::Http2);
-                // The streams of a shared connection cannot be watched one by one: it counts as left
-                // unless it comes back.
-                attempt.leaves();
-                let result = in_time(sender.try_send_request(request), &progress, first_byte).await;
-                (result, None, progress, false)
+                let request;
+                (request, progress) = self.template.request(endpoint, Protocol::Http2, started);
+                attempt = Attempt::new(&self.call.counter, Left::Certainly);
+                result = in_time(sender.try_send_request(request), &progress, first_byte).await;
+                (exchange, received) = (None, false);
             }
-        };
+        }
         match result {
             None if progress.is_starved() => Err(Failure::Final(SendError::RequestBody)),
             None => Err(Failure::Final(SendError::TimedOut)),
@@ -179,7 +174,7 @@ impl Call<'_> {
             Some(Err(mut error)) => {
                 if let Some(request) = error.take_message() {
                     self.template.take_back(request);
-                    guard.withdraw();
+                    attempt.withdrawn();
                     return Err(Failure::NotSent);
                 }
                 if progress.has_failed() {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::config::{ContradictoryClose, Endpoint, EndpointScheme};
+use super::connection::Connection;
 use super::gauge::Gauge;
 use super::request::SendBody;
 use super::tls::TlsSettings;
@@ -23,18 +24,8 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection that nobody uses yet.
 pub(super) enum Fresh {
-    Http1(Connection),
+    Http1(Box<Connection>),
     Http2(http2::SendRequest<SendBody>),
-}
-
-/// An HTTP/1.1 connection: for one request at a time. Dropping it closes it as soon as nothing is
-/// under way.
-pub(super) struct Connection {
-    pub(super) sender: http1::SendRequest<SendBody>,
-    pub(super) state: Arc<WireState>,
-    pub(super) task: tokio::task::AbortHandle,
-    /// Requests sent so far.
-    pub(super) served: u32,
 }
 
 /// What the caller can speak.
@@ -113,12 +104,12 @@ impl Connector {
             .await
             .map_err(io::Error::other)?;
         let open = self.open.enter();
-        let task = tokio::spawn(async move {
+        let codec = async move {
             // Its error reaches the call that is under way; without one the closed sender tells it.
             let _ = connection.with_upgrades().await;
             drop(open);
-        });
-        Ok(Fresh::Http1(Connection { sender, state, task: task.abort_handle(), served: 0 }))
+        };
+        Ok(Fresh::Http1(Connection::new(sender, codec, state)))
     }
 
     async fn http2(&self, io: Box<dyn Io>) -> io::Result<Fresh> {

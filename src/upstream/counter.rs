@@ -2,11 +2,11 @@
 //! whatever becomes of the call that made it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use http::StatusCode;
 use metrics::Counter;
 
+use super::wire::WireState;
 use crate::telemetry::Registry;
 
 /// `forebay_upstream_requests_total` for one upstream, rule and cause, one counter per status class.
@@ -31,69 +31,50 @@ impl CallCounter {
     }
 }
 
-/// The counter's view of one attempt. It is shared by the call, which may be dropped at any time, and
-/// by the connection, which alone knows whether a byte left.
-pub(super) struct Attempt {
-    counter: CallCounter,
-    state: AtomicU8,
+/// One attempt, which counts once if it left, however the call that makes it ends: also when it is
+/// dropped half-way.
+pub(super) struct Attempt<'a> {
+    counter: &'a CallCounter,
+    /// `None` once it is settled.
+    left: Option<Left>,
 }
 
-const WAITING: u8 = 0;
-const LEFT: u8 = 1;
-/// The call is gone but the connection may still send it.
-const ABANDONED: u8 = 2;
-const SETTLED: u8 = 3;
+/// How it is known whether a request left.
+pub(super) enum Left {
+    /// By the connection that carries it.
+    Watched(Arc<WireState>),
+    /// It has: the streams of a shared connection cannot be watched one by one.
+    Certainly,
+}
 
-impl Attempt {
-    pub(super) fn new(counter: CallCounter) -> Arc<Self> {
-        Arc::new(Self { counter, state: AtomicU8::new(WAITING) })
-    }
-
-    /// The connection is about to write the first byte.
-    pub(super) fn leaves(&self) {
-        if self.state.compare_exchange(WAITING, LEFT, Ordering::AcqRel, Ordering::Acquire) == Err(ABANDONED)
-            && self.state.swap(SETTLED, Ordering::AcqRel) == ABANDONED
-        {
-            self.counter.count(0);
-        }
+impl<'a> Attempt<'a> {
+    pub(super) fn new(counter: &'a CallCounter, left: Left) -> Self {
+        Self { counter, left: Some(left) }
     }
 
     /// The head of the answer came.
-    pub(super) fn answered(&self, status: StatusCode) {
-        if self.state.swap(SETTLED, Ordering::AcqRel) != SETTLED {
-            // RFC 9110 §15: a status outside the five classes is treated as a 5xx.
-            self.counter.count(usize::from(status.as_u16() / 100).clamp(1, 5));
-        }
+    pub(super) fn answered(mut self, status: StatusCode) {
+        self.left = None;
+        // RFC 9110 §15: a status outside the five classes is treated as a 5xx.
+        self.counter.count(usize::from(status.as_u16() / 100).clamp(1, 5));
     }
 
     /// The connection gave the request back.
-    fn withdrawn(&self) {
-        self.state.store(SETTLED, Ordering::Release);
+    pub(super) fn withdrawn(mut self) {
+        self.left = None;
     }
+}
 
-    /// There will be no answer that anyone reads.
-    fn abandon(&self) {
-        if self.state.compare_exchange(WAITING, ABANDONED, Ordering::AcqRel, Ordering::Acquire) == Err(LEFT)
-            && self.state.swap(SETTLED, Ordering::AcqRel) == LEFT
-        {
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let left = match &self.left {
+            Some(Left::Watched(wire)) => wire.has_sent(),
+            Some(Left::Certainly) => true,
+            None => false,
+        };
+        if left {
             self.counter.count(0);
         }
-    }
-}
-
-/// The call's end of an [`Attempt`]; dropping it abandons the attempt.
-pub(super) struct AttemptGuard(pub(super) Arc<Attempt>);
-
-impl AttemptGuard {
-    /// The connection gave the request back: this attempt does not count.
-    pub(super) fn withdraw(self) {
-        self.0.withdrawn();
-    }
-}
-
-impl Drop for AttemptGuard {
-    fn drop(&mut self) {
-        self.0.abandon();
     }
 }
 
@@ -102,10 +83,12 @@ mod tests {
     use super::*;
 
     /// Runs `steps` on one attempt and returns the lines counted.
-    fn counted(steps: impl FnOnce(&Attempt)) -> Vec<String> {
+    fn counted(steps: impl FnOnce(&WireState, Attempt<'_>)) -> Vec<String> {
         let registry = Registry::new();
-        let attempt = Attempt::new(CallCounter::new(&registry, "u", "r", "miss"));
-        steps(&attempt);
+        let counter = CallCounter::new(&registry, "u", "r", "miss");
+        let wire = Arc::new(WireState::default());
+        wire.begin();
+        steps(&wire, Attempt::new(&counter, Left::Watched(Arc::clone(&wire))));
         let text = registry.render();
         let lines = text.lines().filter(|line| !line.starts_with('#') && line.ends_with(" 1"));
         lines.map(|line| line.split("status=\"").nth(1).unwrap_or("").chars().take(4).collect()).collect()
@@ -113,13 +96,11 @@ mod tests {
 
     #[test]
     fn each_attempt_that_left_counts_once() {
-        let ok = StatusCode::OK;
-        assert_eq!(counted(|a| (a.leaves(), a.answered(ok), a.abandon()).0), ["2xx\""]);
-        assert_eq!(counted(|a| (a.leaves(), a.abandon(), a.answered(ok)).0), ["none"]);
-        assert_eq!(counted(|a| (a.abandon(), a.leaves(), a.leaves()).0), ["none"]);
-        assert!(counted(|a| a.abandon()).is_empty());
-        assert!(counted(|a| (a.withdrawn(), a.abandon()).0).is_empty());
+        assert_eq!(counted(|wire, a| (wire.writing(), a.answered(StatusCode::OK)).1), ["2xx\""]);
+        assert_eq!(counted(|wire, a| (wire.writing(), drop(a)).1), ["none"]);
+        assert!(counted(|_, a| drop(a)).is_empty());
+        assert!(counted(|_, a| a.withdrawn()).is_empty());
         let odd = StatusCode::from_u16(999).unwrap();
-        assert_eq!(counted(|a| (a.leaves(), a.answered(odd)).0), ["5xx\""]);
+        assert_eq!(counted(|wire, a| (wire.writing(), a.answered(odd)).1), ["5xx\""]);
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http::HeaderValue;
 use hyper::client::conn::http2;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::config::{Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, UpstreamConfig};
-use super::connect::{Connection, Connector, Fresh, Speak};
+use super::connect::{Connector, Fresh, Speak};
+use super::connection::Connection;
 use super::gauge::Gauge;
 use super::pool::Pool;
 use super::request::SendBody;
@@ -60,6 +62,8 @@ impl EndpointSettings {
 pub(super) struct EndpointState {
     pub(super) id: EndpointId,
     pub(super) settings: EndpointSettings,
+    /// The `Host` field of calls that name none.
+    pub(super) host_field: HeaderValue,
     pub(super) connector: Connector,
     pub(super) pool: Arc<Pool>,
     /// Calls that chose this endpoint: waiting for it or in flight.
@@ -84,7 +88,7 @@ pub(super) enum Standing {
 /// A connection for one call.
 pub(super) enum Lease {
     /// An HTTP/1.1 connection of its own, used before or new.
-    Http1(Connection),
+    Http1(Box<Connection>),
     /// The shared HTTP/2 connection.
     Http2(http2::SendRequest<SendBody>, Reuse),
 }
@@ -107,6 +111,7 @@ impl EndpointState {
     pub(super) fn new(settings: EndpointSettings) -> Arc<Self> {
         Arc::new(Self {
             id: settings.endpoint.id(),
+            host_field: settings.endpoint.host_field(),
             connector: Connector {
                 endpoint: settings.endpoint.clone(),
                 tls: settings.tls.clone(),
@@ -208,7 +213,8 @@ impl EndpointState {
     }
 
     async fn connect(&self, speak: Speak) -> std::io::Result<Fresh> {
-        match self.connector.connect(speak).await {
+        // Most calls find a connection; those need not carry the room for making one.
+        match Box::pin(self.connector.connect(speak)).await {
             Ok(fresh) => {
                 self.mark_up();
                 Ok(fresh)

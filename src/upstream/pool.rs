@@ -7,10 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::connect::Connection;
+use super::connection::Connection;
 
-/// How long a connection may take to become ready after its answer has ended. It is not ready as
-/// long as the request is still being sent, which happens when the server answers early.
+/// How long a request may still take to be sent after its answer has ended, which happens when the
+/// server answers early.
 const LINGER: Duration = Duration::from_secs(5);
 
 /// The idle connections.
@@ -23,7 +23,7 @@ pub(super) struct Pool {
 #[derive(Default)]
 struct Idle {
     /// In order of return, so the oldest is first.
-    connections: Vec<(Instant, Connection)>,
+    connections: Vec<(Instant, Box<Connection>)>,
     sweeping: bool,
 }
 
@@ -33,62 +33,50 @@ impl Pool {
     }
 
     /// The connection that came back last, if it is still of use.
-    pub(super) fn checkout(&self) -> Option<Connection> {
+    pub(super) fn checkout(&self) -> Option<Box<Connection>> {
         let now = Instant::now();
-        let mut closed = Vec::new();
-        let mut idle = self.idle.lock();
-        let found = loop {
-            let (since, connection) = match idle.connections.pop() {
-                Some(last) => last,
-                None => break None,
-            };
-            if now.duration_since(since) >= self.max_idle {
-                // All others are older still.
-                closed.append(&mut idle.connections);
-                closed.push((since, connection));
-                break None;
+        loop {
+            let mut idle = self.idle.lock();
+            let (since, mut connection) = idle.connections.pop()?;
+            if now.duration_since(since) < self.max_idle {
+                drop(idle);
+                if connection.is_ready() {
+                    return Some(connection);
+                }
+                continue;
             }
-            if connection.sender.is_ready() {
-                break Some(connection);
-            }
-            closed.push((since, connection));
-        };
-        drop(idle);
-        drop(closed);
-        found
+            // All others are older still.
+            let others = std::mem::take(&mut idle.connections);
+            drop(idle);
+            connection.close();
+            close(others);
+            return None;
+        }
     }
 
     /// Takes a connection back whose answer has ended, and then drops `held`: what the call held on
     /// to so that the next one finds this connection rather than opening another.
-    pub(super) fn give_back<H: Send + 'static>(self: &Arc<Self>, mut connection: Connection, held: H) {
-        if self.max_requests.is_some_and(|max| connection.served >= max) || self.max_idle.is_zero() {
-            return;
-        }
-        if connection.sender.is_ready() {
-            self.insert(connection);
-            return;
-        }
-        if connection.sender.is_closed() {
-            return;
-        }
-        let pool = Arc::clone(self);
-        tokio::spawn(async move {
-            match tokio::time::timeout(LINGER, connection.sender.ready()).await {
-                Ok(Ok(())) => pool.insert(connection),
-                Ok(Err(_)) => {}
-                Err(_) => connection.task.abort(),
+    pub(super) fn give_back<H: Send + 'static>(self: &Arc<Self>, mut connection: Box<Connection>, held: H) {
+        if connection.is_ready() {
+            match self.max_requests.is_some_and(|max| connection.served >= max) || self.max_idle.is_zero() {
+                true => connection.close(),
+                false => self.insert(connection),
             }
-            drop(held);
-        });
+        } else if connection.is_sending() {
+            tokio::spawn(async move {
+                connection.linger(LINGER).await;
+                drop(held);
+            });
+        }
     }
 
     /// Closes what is idle.
     pub(super) fn clear(&self) {
         let closed = std::mem::take(&mut self.idle.lock().connections);
-        drop(closed);
+        close(closed);
     }
 
-    fn insert(self: &Arc<Self>, connection: Connection) {
+    fn insert(self: &Arc<Self>, connection: Box<Connection>) {
         let mut idle = self.idle.lock();
         idle.connections.push((Instant::now(), connection));
         if !std::mem::replace(&mut idle.sweeping, true) {
@@ -110,17 +98,28 @@ impl Pool {
 
     fn sweep(&self) -> Swept {
         let now = Instant::now();
+        // Looked at outside of the lock; a call that comes just now opens a connection of its own.
+        let connections = std::mem::take(&mut self.idle.lock().connections);
+        let (mut kept, mut closed) = (Vec::with_capacity(connections.len()), Vec::new());
+        for (since, mut connection) in connections {
+            match now.duration_since(since) < self.max_idle && connection.is_ready() {
+                true => kept.push((since, connection)),
+                false => closed.push((since, connection)),
+            }
+        }
         let mut idle = self.idle.lock();
-        let keep = |(since, connection): &mut (Instant, Connection)| {
-            now.duration_since(*since) >= self.max_idle || connection.sender.is_closed()
-        };
-        let closed: Vec<_> = idle.connections.extract_if(.., keep).collect();
+        kept.append(&mut idle.connections);
+        idle.connections = kept;
         idle.sweeping = !idle.connections.is_empty();
         let swept = if idle.sweeping { Swept::Some } else { Swept::Empty };
         drop(idle);
-        drop(closed);
+        close(closed);
         swept
     }
+}
+
+fn close(connections: Vec<(Instant, Box<Connection>)>) {
+    connections.into_iter().for_each(|(_, connection)| connection.close());
 }
 
 #[derive(PartialEq, Eq)]

@@ -6,49 +6,66 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
 use http::uri::{Scheme, Uri};
-use http::{HeaderMap, HeaderValue, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::config::Endpoint;
+use super::endpoint::EndpointState;
 use super::message::{BoxError, Outgoing, OutgoingBody};
+use crate::semantics::fields;
 
-/// The request's content, watched.
-pub(super) struct SendBody {
-    content: Content,
-    progress: Arc<Progress>,
-}
+/// The request's content.
+pub(super) struct SendBody(Content);
 
 enum Content {
     Held(Option<Bytes>),
-    Stream { body: UnsyncBoxBody<Bytes, BoxError>, left: u64 },
+    Stream { body: UnsyncBoxBody<Bytes, BoxError>, left: u64, progress: Arc<Streamed> },
 }
 
-/// How far the content got; shared with the call that waits for the answer.
+/// How far the content got, for the call that waits for the answer.
 pub(super) struct Progress {
+    began: Instant,
+    /// Absent for a content that is held: it moves as fast as it is taken.
+    streamed: Option<Arc<Streamed>>,
+}
+
+/// The same for a content that comes from elsewhere.
+struct Streamed {
     /// When the codec last took some of the content.
     last: Mutex<Instant>,
     failed: AtomicBool,
     /// The codec wants more of the content than there is.
     starved: AtomicBool,
+    complete: AtomicBool,
 }
 
 impl Progress {
+    /// When the content last moved.
     pub(super) fn last(&self) -> Instant {
-        *self.last.lock()
+        self.streamed.as_ref().map_or(self.began, |streamed| *streamed.last.lock())
     }
 
+    /// Whether the content itself broke off.
     pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+        self.is(|streamed| &streamed.failed)
     }
 
     /// Whether the silence is the client's, who still owes some of the content.
     pub(super) fn is_starved(&self) -> bool {
-        self.starved.load(Ordering::Acquire)
+        self.is(|streamed| &streamed.starved)
+    }
+
+    /// Whether nothing of the content has still to come from elsewhere.
+    pub(super) fn is_complete(&self) -> bool {
+        self.streamed.is_none() || self.is(|streamed| &streamed.complete)
+    }
+
+    fn is(&self, flag: impl FnOnce(&Streamed) -> &AtomicBool) -> bool {
+        self.streamed.as_ref().is_some_and(|streamed| flag(streamed).load(Ordering::Acquire))
     }
 }
 
@@ -65,13 +82,13 @@ impl Body for SendBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let (body, left) = match &mut this.content {
+        let (body, left, progress) = match &mut this.0 {
             Content::Held(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Content::Stream { body, left } => (body, left),
+            Content::Stream { body, left, progress } => (body, left, progress),
         };
         loop {
             let polled = Pin::new(&mut *body).poll_frame(cx);
-            this.progress.starved.store(polled.is_pending(), Ordering::Release);
+            progress.starved.store(polled.is_pending(), Ordering::Release);
             let failure: BoxError = match ready!(polled) {
                 None if *left == 0 => return Poll::Ready(None),
                 None => WrongLength("shorter").into(),
@@ -82,27 +99,28 @@ impl Body for SendBody {
                     match left.checked_sub(data.len() as u64) {
                         Some(rest) => {
                             *left = rest;
-                            *this.progress.last.lock() = Instant::now();
+                            *progress.last.lock() = Instant::now();
+                            progress.complete.store(rest == 0, Ordering::Release);
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
                         None => WrongLength("longer").into(),
                     }
                 }
             };
-            this.progress.failed.store(true, Ordering::Release);
+            progress.failed.store(true, Ordering::Release);
             return Poll::Ready(Some(Err(failure)));
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.content {
+        match &self.0 {
             Content::Held(bytes) => bytes.is_none(),
             Content::Stream { left, .. } => *left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.content {
+        SizeHint::with_exact(match &self.0 {
             Content::Held(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
             Content::Stream { left, .. } => *left,
         })
@@ -113,7 +131,7 @@ impl Body for SendBody {
 pub(super) struct Template {
     pub(super) method: Method,
     target: http::uri::PathAndQuery,
-    /// Everything but `Host`, connection-specific fields included.
+    /// Connection-specific fields included; `Host` only has its place.
     headers: HeaderMap,
     host: Option<HeaderValue>,
     body: OutgoingBody,
@@ -130,12 +148,20 @@ impl Template {
     /// Takes what belongs to the message out of `call`.
     pub(super) fn new(call: &mut Outgoing) -> Self {
         let mut headers = std::mem::take(&mut call.headers);
-        // The content is sent at once, so nothing is expected.
-        for name in [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, TE, EXPECT] {
-            headers.remove(name);
-        }
-        if !call.upgrade {
-            headers.remove(UPGRADE);
+        let upgrade = call.upgrade;
+        fields::remove_where(&mut headers, |name| match name.as_str() {
+            // The content is sent at once, so nothing is expected.
+            "connection" | "content-length" | "expect" | "te" | "transfer-encoding" => true,
+            "upgrade" => !upgrade,
+            _ => false,
+        });
+        // The first place is where it belongs (RFC 9110 §7.2); its value depends on the endpoint.
+        if headers.keys().next() != Some(&HOST) {
+            headers.remove(HOST);
+            let others = std::mem::take(&mut headers);
+            headers.reserve(others.len() + 1);
+            headers.insert(HOST, HeaderValue::from_static(""));
+            headers.extend(others);
         }
         let body = std::mem::replace(&mut call.body, OutgoingBody::Empty);
         let length = match &body {
@@ -165,9 +191,10 @@ impl Template {
     pub(super) fn head_size(&self) -> (usize, usize) {
         let line = |name: usize, value: usize| name + value + ": \r\n".len();
         let host = self.host.as_ref().map_or(64, HeaderValue::len);
-        let fields: usize = self.headers.iter().map(|(n, v)| line(n.as_str().len(), v.len())).sum();
+        let length = |(n, v): (&HeaderName, &HeaderValue)| if n == HOST { host } else { v.len() };
+        let fields: usize = self.headers.iter().map(|f| line(f.0.as_str().len(), length(f))).sum();
         let start = self.method.as_str().len() + self.target.as_str().len() + "  HTTP/1.1\r\n".len();
-        (self.headers.len() + 1, start + fields + line(4, host) + 2)
+        (self.headers.len(), start + fields + 2)
     }
 
     /// Whether the content can be had again after a request was taken apart by the codec.
@@ -178,48 +205,53 @@ impl Template {
     /// The request for one attempt. A streamed content moves into it; see [`Template::take_back`].
     pub(super) fn request(
         &mut self,
-        endpoint: &Endpoint,
+        endpoint: &EndpointState,
         protocol: Protocol,
-    ) -> (Request<SendBody>, Arc<Progress>) {
-        let progress = Arc::new(Progress {
-            last: Mutex::new(Instant::now()),
-            failed: AtomicBool::new(false),
-            starved: AtomicBool::new(false),
-        });
+        now: Instant,
+    ) -> (Request<SendBody>, Progress) {
+        let mut streamed = None;
         let content = match &mut self.body {
             OutgoingBody::Empty => Content::Held(None),
             OutgoingBody::Full(bytes) => Content::Held(Some(bytes.clone()).filter(|b| !b.is_empty())),
             stream @ OutgoingBody::Stream { .. } => match std::mem::replace(stream, OutgoingBody::Empty) {
-                OutgoingBody::Stream { body, length } => Content::Stream { body, left: length },
+                OutgoingBody::Stream { body, length: left } => {
+                    let progress = streamed.insert(Arc::new(Streamed {
+                        last: Mutex::new(now),
+                        failed: AtomicBool::new(false),
+                        starved: AtomicBool::new(false),
+                        complete: AtomicBool::new(left == 0),
+                    }));
+                    Content::Stream { body, left, progress: Arc::clone(progress) }
+                }
                 _ => unreachable!("matched as a stream just above"),
             },
         };
-        let mut request = Request::new(SendBody { content, progress: Arc::clone(&progress) });
+        let mut request = Request::new(SendBody(content));
         *request.method_mut() = self.method.clone();
-        let headers = request.headers_mut();
-        headers.reserve(self.headers.len() + 1);
+        *request.headers_mut() = self.headers.clone();
         match protocol {
             Protocol::Http1 => {
-                headers.insert(HOST, self.host.clone().unwrap_or_else(|| endpoint.host_field()));
+                let host = self.host.as_ref().unwrap_or(&endpoint.host_field);
+                request.headers_mut().insert(HOST, host.clone());
                 *request.uri_mut() = Uri::from(self.target.clone());
             }
             Protocol::Http2 => {
+                request.headers_mut().remove(HOST);
                 let mut parts = http::uri::Parts::default();
                 parts.scheme = Some(Scheme::HTTPS);
                 let named = self.host.as_ref().and_then(|host| host.as_bytes().try_into().ok());
-                parts.authority = Some(named.unwrap_or_else(|| endpoint.authority()));
+                parts.authority = Some(named.unwrap_or_else(|| endpoint.settings.endpoint().authority()));
                 parts.path_and_query = Some(self.target.clone());
                 *request.uri_mut() = Uri::from_parts(parts).expect("scheme, authority and path are all set");
                 *request.version_mut() = http::Version::HTTP_2;
             }
         }
-        request.headers_mut().extend(self.headers.iter().map(|(n, v)| (n.clone(), v.clone())));
-        (request, progress)
+        (request, Progress { began: now, streamed })
     }
 
     /// Puts the content of a request that came back unsent into its place again.
     pub(super) fn take_back(&mut self, request: Request<SendBody>) {
-        if let Content::Stream { body, left } = request.into_body().content {
+        if let Content::Stream { body, left, .. } = request.into_body().0 {
             self.body = OutgoingBody::Stream { body, length: left };
         }
     }

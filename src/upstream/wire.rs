@@ -11,11 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
-use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::config::ContradictoryClose;
-use super::counter::Attempt;
 use head::HeadFilter;
 
 mod head;
@@ -30,21 +28,24 @@ pub(super) const MAX_ANSWER_HEAD: usize = 64 * 1024;
 /// What the sender of requests and the stream know of each other.
 #[derive(Default)]
 pub(super) struct WireState {
-    /// The attempt whose first byte has not been written yet.
-    pending: Mutex<Option<Arc<Attempt>>>,
-    has_pending: AtomicBool,
+    sent: AtomicBool,
     received: AtomicBool,
     head_next: AtomicBool,
 }
 
 impl WireState {
-    /// Call before each request: the next byte written belongs to `attempt`, the next byte read to
-    /// its answer's head.
-    pub(super) fn begin(&self, attempt: Arc<Attempt>) {
-        *self.pending.lock() = Some(attempt);
+    /// Call before each request: the next byte written belongs to it, the next byte read to its
+    /// answer's head.
+    pub(super) fn begin(&self) {
+        self.sent.store(false, Ordering::Release);
         self.received.store(false, Ordering::Release);
         self.head_next.store(true, Ordering::Release);
-        self.has_pending.store(true, Ordering::Release);
+    }
+
+    /// Whether any byte was written since [`WireState::begin`], or was tried to be: a write that fails
+    /// may still have sent a part.
+    pub(super) fn has_sent(&self) -> bool {
+        self.sent.load(Ordering::Acquire)
     }
 
     /// Whether any byte came since [`WireState::begin`].
@@ -52,12 +53,9 @@ impl WireState {
         self.received.load(Ordering::Acquire)
     }
 
-    fn writing(&self) {
-        if self.has_pending.swap(false, Ordering::AcqRel)
-            && let Some(attempt) = self.pending.lock().take()
-        {
-            attempt.leaves();
-        }
+    /// The first byte is about to be written.
+    pub(super) fn writing(&self) {
+        self.sent.store(true, Ordering::Release);
     }
 }
 
@@ -138,7 +136,6 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        // Told before the write is tried: a write that fails may still have sent a part.
         self.state.writing();
         Pin::new(&mut self.io).poll_write(cx, data)
     }

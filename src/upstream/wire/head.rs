@@ -97,20 +97,22 @@ fn stray_close(head: &[u8]) -> Option<Range<usize>> {
     let mut close = None;
     let mut keep_alive = false;
     let mut start = 0;
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        match connection_option(line) {
-            Some(option) if option.eq_ignore_ascii_case(b"close") => close = Some(start..start + line.len()),
+    for end in memchr::memchr_iter(b'\n', head) {
+        match connection_option(&head[start..end]) {
+            Some(option) if option.eq_ignore_ascii_case(b"close") => close = Some(start..end + 1),
             Some(option) if option.eq_ignore_ascii_case(b"keep-alive") => keep_alive = true,
             _ => {}
         }
-        start += line.len();
+        start = end + 1;
     }
     close.filter(|_| keep_alive)
 }
 
 fn connection_option(line: &[u8]) -> Option<&[u8]> {
-    let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
-    name.eq_ignore_ascii_case(b"connection").then(|| value[1..].trim_ascii())
+    const NAME: &[u8] = b"connection";
+    let (name, value) = line.split_at_checked(NAME.len())?;
+    let value = value.strip_prefix(b":")?;
+    name.eq_ignore_ascii_case(NAME).then(|| value.trim_ascii())
 }
 
 #[cfg(test)]
