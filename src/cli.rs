@@ -176,8 +176,13 @@ fn report(diagnostics: &[crate::rules::Diagnostic]) -> ExitCode {
 
 /// A runtime with so many worker threads, or one per core.
 fn runtime(threads: Option<usize>) -> std::io::Result<tokio::runtime::Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if let Some(threads) = threads {
+    use tokio::runtime::Builder;
+    let mut builder = match threads {
+        // Alone, a thread need not share its work.
+        Some(1) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if let Some(threads) = threads.filter(|threads| *threads > 1) {
         builder.worker_threads(threads);
     }
     builder.enable_all().build()
