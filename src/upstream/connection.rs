@@ -129,7 +129,7 @@ impl Connection {
     }
 
     /// Lets the codec end what an upgrade needs of it; the upgraded stream owns the socket then.
-    pub(super) fn hand_over(mut self: Box<Self>) {
+    pub(super) fn hand_over(mut self) {
         self.driver.poll(&mut quiet());
         if let Driver::User(codec) = std::mem::replace(&mut self.driver, Driver::Nobody) {
             tokio::spawn(codec);
@@ -137,8 +137,8 @@ impl Connection {
     }
 
     /// Closes it and says so to the server, where TLS has a word for that and it can be sent at once.
-    pub(super) fn close(self: Box<Self>) {
-        let Self { sender, mut driver, .. } = *self;
+    pub(super) fn close(self) {
+        let Self { sender, mut driver, .. } = self;
         drop(sender);
         driver.poll(&mut quiet());
     }
