@@ -40,7 +40,21 @@ impl Timestamp {
 
 /// Where time comes from: the machine, or a hand that a test moves.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Arc<AtomicU64>>);
+pub struct Clock(Option<Arc<Hand>>);
+
+/// The two clocks that a test moves.
+#[derive(Debug)]
+struct Hand {
+    nanos: AtomicU64,
+    /// Seconds since 1970 by the wall clock, as they are where `nanos` began.
+    wall: AtomicU64,
+}
+
+/// Where a manual clock begins.
+const MANUAL_START: Duration = Duration::from_secs(1_000_000);
+
+/// What a manual wall clock shows there: the 14th of November 2023.
+const MANUAL_WALL: u64 = 1_700_000_000;
 
 impl Clock {
     /// The machine's clock (`CLOCK_BOOTTIME`).
@@ -50,13 +64,14 @@ impl Clock {
 
     /// A clock that stands still until [`Clock::advance`] moves it.
     pub fn manual() -> Self {
-        Self(Some(Arc::new(AtomicU64::new(Duration::from_secs(1_000_000).as_nanos() as u64))))
+        let nanos = AtomicU64::new(MANUAL_START.as_nanos() as u64);
+        Self(Some(Arc::new(Hand { nanos, wall: AtomicU64::new(MANUAL_WALL) })))
     }
 
     /// Now.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Some(nanos) => Timestamp(nanos.load(Ordering::SeqCst)),
+            Some(hand) => Timestamp(hand.nanos.load(Ordering::SeqCst)),
             None => {
                 let t = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
                 Timestamp(t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64)
@@ -66,8 +81,27 @@ impl Clock {
 
     /// Moves a manual clock; a system clock cannot be moved.
     pub fn advance(&self, by: Duration) {
-        if let Some(nanos) = &self.0 {
-            nanos.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
+        if let Some(hand) = &self.0 {
+            hand.nanos.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
+        }
+    }
+
+    /// The wall clock, in whole seconds since 1970.
+    pub fn wall_seconds(&self) -> u64 {
+        match &self.0 {
+            Some(hand) => {
+                let since = Duration::from_nanos(hand.nanos.load(Ordering::SeqCst)) - MANUAL_START;
+                hand.wall.load(Ordering::SeqCst) + since.as_secs()
+            }
+            None => wall().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        }
+    }
+
+    /// Sets a manual clock's wall clock, as an operator may: ages do not notice.
+    pub fn step_wall(&self, seconds: u64) {
+        if let Some(hand) = &self.0 {
+            let since = Duration::from_nanos(hand.nanos.load(Ordering::SeqCst)) - MANUAL_START;
+            hand.wall.store(seconds.saturating_sub(since.as_secs()), Ordering::SeqCst);
         }
     }
 }

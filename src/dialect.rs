@@ -2,6 +2,7 @@
 //! call failed or that a task started, and what its server bears. Everything else in forebay knows
 //! only this interface; nothing outside this module names an API.
 
+mod claims;
 mod plain;
 mod proxmox;
 
@@ -10,6 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+pub use claims::{Claims, Principal};
 
 use crate::semantics::query::Separators;
 
@@ -197,6 +200,20 @@ impl Dialect {
             Dialect::Proxmox => proxmox::credential(headers, extra),
             Dialect::Plain => plain::credential(headers, extra),
         }
+    }
+
+    /// What a credential claims to be, as the API itself would read it. In doubt it claims nothing: two
+    /// credentials that the API takes for two principals must never claim the same one.
+    pub fn claims(self, credential: &Credential<'_>) -> Claims {
+        match (self, credential) {
+            (Dialect::Proxmox, Credential::Present(parts)) => proxmox::claims(parts),
+            _ => Claims::default(),
+        }
+    }
+
+    /// Whether credentials of this API can name a principal at all.
+    pub fn names_principals(self) -> bool {
+        self == Dialect::Proxmox
     }
 
     /// Request fields that mean something inside the API's own cluster and must never come from a

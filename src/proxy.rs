@@ -17,6 +17,7 @@ mod purge;
 mod read;
 mod respond;
 mod route;
+mod share;
 mod site;
 mod tasks;
 mod tunnel;

@@ -3,6 +3,7 @@
 pub mod cache_control;
 pub mod cache_status;
 pub mod conditional;
+pub mod date;
 pub mod encoding;
 pub mod fields;
 pub mod query;

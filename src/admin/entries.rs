@@ -38,6 +38,8 @@ struct Shown {
     target: String,
     upstream: String,
     rule: String,
+    /// Who shares it: `credential`, `principal` or `everyone`, of those that the API has accepted.
+    share: &'static str,
     status: u16,
     /// Seconds since the API made it.
     age: u64,
@@ -94,6 +96,7 @@ fn show(sites: &[Arc<Site>], entry: &Entry, now: Timestamp) -> Shown {
         target: masked(entry.target()),
         upstream: site.map(|site| site.config.name.clone()).unwrap_or_default(),
         rule: entry.rule().to_owned(),
+        share: entry.share().as_str(),
         status: entry.status().as_u16(),
         age: entry.age(now).as_secs(),
         ttl,

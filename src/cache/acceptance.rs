@@ -3,84 +3,167 @@
 //! A credential is accepted by an answer of the API to that very credential, never by what it
 //! claims (invariant 4). Only keyed hashes are held. What was accepted and then not seen for long is
 //! dropped by the bound on their number; a dropped one costs a call, never truth.
+//!
+//! Acceptances stand on the same logical clock as entries: each has the number that its request took
+//! before it left, and counts only while nothing has overtaken the group [`ACCEPTANCES`]. So a write that
+//! may have taken rights away ends them all, and an answer that was under way meanwhile begins none.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
 
-use super::key::Partition;
+use super::groups::{GroupId, GroupName, Groups, Sequence};
+use super::key::{CredentialId, Partition};
 use crate::clock::Timestamp;
+use crate::rules::template::ACCEPTANCES;
 
 /// How many credentials are remembered; one that polls stays among them.
 const REMEMBERED: usize = 100_000;
 
+/// What the API's success says of the credential that it was given to.
+#[derive(Clone, Copy, Debug)]
+pub struct Evidence {
+    /// The number that the request took before it left.
+    pub sequence: Sequence,
+    /// When it left.
+    pub left: Timestamp,
+    /// The principal that the credential names: no longer a claim, now that the API has read it too.
+    pub principal: Option<Partition>,
+    /// When the credential ends by itself, if it says so.
+    pub ends: Option<Timestamp>,
+}
+
+/// What was known of a credential that the API refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Whether anything was.
+    pub was_known: bool,
+    /// Its principal, if the API had accepted it.
+    pub principal: Option<Partition>,
+}
+
 /// What is remembered of one credential at one upstream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
-    /// When the latest request left that the API accepted.
+    /// The latest number of a request that the API accepted, and when that left.
+    accepted: AtomicU64,
     accepted_left: AtomicU64,
-    /// When the API refused it last. An answer to a request that left before says nothing any more.
-    refused_at: AtomicU64,
+    /// The number at which the API refused it last. An answer to a request that left before says
+    /// nothing any more.
+    refused: AtomicU64,
     wrote_at: AtomicU64,
+    /// When it ends by itself. Several answers may put this differently by their delays: the
+    /// earliest counts.
+    ends: AtomicU64,
+    /// The same bytes always name the same principal.
+    principal: OnceLock<Partition>,
+    /// What is overtaken when all acceptances end.
+    all: GroupId,
 }
 
 /// The credentials of all upstreams.
-pub struct Acceptance(Cache<(u32, Partition), Arc<Known>>);
-
-impl Default for Acceptance {
-    fn default() -> Self {
-        Self(Cache::new(REMEMBERED))
-    }
+pub struct Acceptance {
+    known: Cache<(u32, CredentialId), Arc<Known>>,
+    groups: Arc<Groups>,
 }
 
 impl Acceptance {
-    /// The API accepted `credential` by its answer to a request that left at `left`.
-    pub fn accept(&self, site: u32, credential: Partition, left: Timestamp) {
-        self.known(site, credential).accepted_left.fetch_max(left.as_nanos(), Ordering::SeqCst);
+    /// Nobody is accepted; `groups` tells when acceptances end.
+    pub fn new(groups: Arc<Groups>) -> Self {
+        Self { known: Cache::new(REMEMBERED), groups }
     }
 
-    /// The API refused `credential`: whatever it accepted before `now` counts no more. Whether anything
-    /// was known of it before.
-    pub fn refuse(&self, site: u32, credential: Partition, now: Timestamp) -> bool {
-        let was_known = self.0.get(&(site, credential)).is_some();
+    /// The API accepted `credential`.
+    pub fn accept(&self, site: u32, credential: CredentialId, evidence: Evidence) {
+        let known = self.known(site, credential);
+        if let Some(principal) = evidence.principal {
+            let _the_same_before = known.principal.set(principal);
+        }
+        if let Some(ends) = evidence.ends {
+            known.ends.fetch_min(ends.as_nanos(), Ordering::SeqCst);
+        }
+        let number = evidence.sequence.as_u64();
+        // Whoever reads between the two takes the older time, which ends earlier.
+        if known.accepted.fetch_max(number, Ordering::SeqCst) < number {
+            known.accepted_left.store(evidence.left.as_nanos(), Ordering::SeqCst);
+        }
+    }
+
+    /// The API refused `credential`: whatever it accepted so far counts no more.
+    pub fn refuse(&self, site: u32, credential: CredentialId) -> Refused {
+        let before = self.known.get(&(site, credential));
+        let principal = before.as_ref().filter(|known| known.is_not_refused());
+        let refused = Refused {
+            was_known: before.is_some(),
+            principal: principal.and_then(|known| known.principal.get().copied()),
+        };
         // Recorded in any case: an answer under way to an earlier request must not accept it again.
-        self.known(site, credential).refused_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
-        was_known
+        let number = self.groups.next().as_u64();
+        self.known(site, credential).refused.fetch_max(number, Ordering::SeqCst);
+        refused
     }
 
-    /// Whether the API accepted `credential` within `accept_for` before `now`.
+    /// Whether the API accepted `credential` within `accept_for` before `now`, and it has not ended.
     pub fn is_accepted(
         &self,
         site: u32,
-        credential: Partition,
+        credential: CredentialId,
         now: Timestamp,
         accept_for: Duration,
     ) -> bool {
-        self.0.get(&(site, credential)).is_some_and(|known| {
-            let left = known.accepted_left.load(Ordering::SeqCst);
-            left > known.refused_at.load(Ordering::SeqCst)
-                && now.since(Timestamp::from_nanos(left)) < accept_for
+        self.was_accepted(site, credential, now, now, accept_for)
+    }
+
+    /// Whether `credential` was accepted at `then` and nothing but time has ended that until `now`: for
+    /// while the API cannot accept anybody. Its own end is by the present.
+    pub fn was_accepted(
+        &self,
+        site: u32,
+        credential: CredentialId,
+        then: Timestamp,
+        now: Timestamp,
+        accept_for: Duration,
+    ) -> bool {
+        self.known.get(&(site, credential)).is_some_and(|known| {
+            let left = Timestamp::from_nanos(known.accepted_left.load(Ordering::SeqCst));
+            let accepted = Sequence::from_u64(known.accepted.load(Ordering::SeqCst));
+            known.is_not_refused()
+                && then.since(left) < accept_for
+                && now.as_nanos() < known.ends.load(Ordering::SeqCst)
+                && self.groups.is_current(accepted, &[known.all])
         })
     }
 
+    /// Whether the API ever accepted `credential` and has not refused it since, however long ago.
+    pub fn is_known(&self, site: u32, credential: CredentialId) -> bool {
+        self.known.get(&(site, credential)).is_some_and(|known| known.is_not_refused())
+    }
+
+    /// The principal that `credential` names, if the API ever accepted it.
+    pub fn principal(&self, site: u32, credential: CredentialId) -> Option<Partition> {
+        self.known.get(&(site, credential))?.principal.get().copied()
+    }
+
     /// `credential` sent a write at `now`.
-    pub fn wrote(&self, site: u32, credential: Partition, now: Timestamp) {
+    pub fn wrote(&self, site: u32, credential: CredentialId, now: Timestamp) {
         self.known(site, credential).wrote_at.fetch_max(now.as_nanos(), Ordering::SeqCst);
     }
 
     /// Whether `credential` is an actor: it wrote within `window` before `now`.
-    pub fn is_actor(&self, site: u32, credential: Partition, now: Timestamp, window: Duration) -> bool {
-        self.0.get(&(site, credential)).is_some_and(|known| {
+    pub fn is_actor(&self, site: u32, credential: CredentialId, now: Timestamp, window: Duration) -> bool {
+        self.known.get(&(site, credential)).is_some_and(|known| {
             let at = known.wrote_at.load(Ordering::SeqCst);
             at > 0 && now.since(Timestamp::from_nanos(at)) < window
         })
     }
 
-    fn known(&self, site: u32, credential: Partition) -> Arc<Known> {
+    fn known(&self, site: u32, credential: CredentialId) -> Arc<Known> {
         let known: Result<_, std::convert::Infallible> =
-            self.0.get_or_insert_with(&(site, credential), || Ok(Arc::default()));
+            self.known.get_or_insert_with(&(site, credential), || {
+                Ok(Arc::new(Known::new(self.groups.id(site, GroupName::Named(ACCEPTANCES)))))
+            });
         match known {
             Ok(known) => known,
             Err(never) => match never {},
@@ -88,43 +171,23 @@ impl Acceptance {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::key::Secret;
-    use crate::clock::Clock;
-
-    #[test]
-    fn acceptance_ends_with_time_and_with_a_refusal() {
-        let (clock, acceptance, secret) = (Clock::manual(), Acceptance::default(), Secret::random());
-        let (one, other) = (secret.partition(&[b"one"]), secret.partition(&[b"other"]));
-        let minute = Duration::from_secs(60);
-        assert!(!acceptance.is_accepted(0, one, clock.now(), minute));
-        acceptance.accept(0, one, clock.now());
-        assert!(acceptance.is_accepted(0, one, clock.now(), minute));
-        assert!(!acceptance.is_accepted(0, other, clock.now(), minute));
-        assert!(!acceptance.is_accepted(1, one, clock.now(), minute));
-        clock.advance(minute);
-        assert!(!acceptance.is_accepted(0, one, clock.now(), minute));
-        let left_before = clock.now();
-        acceptance.accept(0, one, left_before);
-        clock.advance(Duration::from_secs(1));
-        acceptance.refuse(0, one, clock.now());
-        assert!(!acceptance.is_accepted(0, one, clock.now(), minute));
-        acceptance.accept(0, one, left_before);
-        assert!(!acceptance.is_accepted(0, one, clock.now(), minute), "a late answer from before");
-        clock.advance(Duration::from_secs(1));
-        acceptance.accept(0, one, clock.now());
-        assert!(acceptance.is_accepted(0, one, clock.now(), minute));
+impl Known {
+    fn new(all: GroupId) -> Self {
+        Self {
+            accepted: AtomicU64::new(0),
+            accepted_left: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            wrote_at: AtomicU64::new(0),
+            ends: AtomicU64::new(u64::MAX),
+            principal: OnceLock::new(),
+            all,
+        }
     }
 
-    #[test]
-    fn a_write_makes_an_actor_for_the_window() {
-        let (clock, acceptance, secret) = (Clock::manual(), Acceptance::default(), Secret::random());
-        let one = secret.partition(&[b"one"]);
-        acceptance.wrote(0, one, clock.now());
-        assert!(acceptance.is_actor(0, one, clock.now(), Duration::from_secs(1)));
-        clock.advance(Duration::from_secs(1));
-        assert!(!acceptance.is_actor(0, one, clock.now(), Duration::from_secs(1)));
+    fn is_not_refused(&self) -> bool {
+        self.accepted.load(Ordering::SeqCst) > self.refused.load(Ordering::SeqCst)
     }
 }
+
+#[cfg(test)]
+mod tests;

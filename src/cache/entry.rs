@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::groups::{GroupId, Sequence};
 use crate::clock::Timestamp;
+use crate::rules::Sharing;
 use crate::semantics::fields;
 
 /// Field names that are stored as one byte.
@@ -67,6 +68,8 @@ pub struct Provenance {
     pub target: String,
     /// The name of the rule that keeps it.
     pub rule: Arc<str>,
+    /// Who shares it.
+    pub share: Sharing,
     /// Which upstream answered.
     pub site: u32,
     /// The number its fetch took before it left.
@@ -96,6 +99,7 @@ pub struct Entry {
     reason: Option<Bytes>,
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
+    share: Sharing,
     site: u32,
     initial_age: u32,
     sequence: Sequence,
@@ -149,6 +153,7 @@ impl Entry {
             reason: head.reason.clone(),
             groups: about.groups,
             rule: about.rule,
+            share: about.share,
             site: about.site,
             initial_age: u32::try_from(about.initial_age.as_secs()).unwrap_or(u32::MAX),
             sequence: about.sequence,
@@ -163,6 +168,7 @@ impl Entry {
         let about = Provenance {
             target: self.target().to_owned(),
             rule: self.rule.clone(),
+            share: self.share,
             site: self.site,
             sequence: self.sequence,
             groups: self.groups.clone(),
@@ -219,6 +225,11 @@ impl Entry {
     /// The name of the rule that keeps it.
     pub fn rule(&self) -> &str {
         &self.rule
+    }
+
+    /// Who shares it.
+    pub fn share(&self) -> Sharing {
+        self.share
     }
 
     /// Which upstream answered.

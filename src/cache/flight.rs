@@ -8,8 +8,14 @@
 //! the lock of the flight's place in the table; a flight that was overtaken goes on for those who
 //! came before, out of the table, and stores nothing. The entry is stored before the flight leaves
 //! the table, under the same lock, so that no reader falls between the two and fetches again.
+//!
+//! Where several credentials share a key (invariant 4), only those that the API has accepted fly in
+//! [`Company::Shared`]; any other flies beside it with its own kind. And what lands is handed from the
+//! credential that fetched to another only if it is for the store ([`Crossing`]); failures and all else
+//! stay with the credential that they were given to.
 
 mod body;
+mod fill;
 mod table;
 
 use std::collections::VecDeque;
@@ -22,10 +28,11 @@ use parking_lot::Mutex;
 
 use super::entry::Head;
 use super::groups::{GroupId, Sequence};
-use super::key::Key;
+use super::key::CredentialId;
 
 pub use body::{FlightBody, Interrupted};
-pub use table::{Begin, Flights, Join};
+pub use fill::{Fill, LeaderLost, NobodyWaits};
+pub use table::{Begin, Company, Flights, Join, Passenger};
 
 /// How many waiters one flight has at most; more fetch for themselves, through the upstream's queue.
 pub const MAX_WAITERS: usize = 10_000;
@@ -37,6 +44,8 @@ const WINDOW: usize = 1 << 20;
 pub struct Flight<F> {
     sequence: Sequence,
     groups: Arc<[GroupId]>,
+    /// Whose credential the fetch carries.
+    owner: CredentialId,
     inner: Mutex<Inner<F>>,
 }
 
@@ -57,9 +66,20 @@ struct Inner<F> {
 
 enum Stage<F> {
     Waiting,
-    Shared(Arc<Head>, Keeping),
+    Shared(Arc<Head>, Keeping, Crossing),
     Alone,
     Failed(F),
+}
+
+/// Who of those that wait gets an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// Whoever waits: it is what may be stored for all of them.
+    Everybody,
+    /// Those with the credential that fetched it.
+    Owner,
+    /// Those with another credential once the whole body has been judged ([`Fill::judged`]).
+    Undecided,
 }
 
 /// Whether a shared answer is meant for the store, once it is whole.
@@ -90,6 +110,8 @@ pub enum Landing<F> {
     Shared(Arc<Head>, Keeping, FlightBody<F>),
     /// The answer is for the one that caused the fetch alone; everybody else fetches for themselves.
     Alone,
+    /// What came is for another credential: the waiter flies once more, with its own kind.
+    Apart,
     /// There is no answer.
     Failed(F),
 }
@@ -105,7 +127,7 @@ impl<F> Flight<F> {
         &self.groups
     }
 
-    fn new(sequence: Sequence, groups: Arc<[GroupId]>) -> Self {
+    fn new(sequence: Sequence, groups: Arc<[GroupId]>, owner: CredentialId) -> Self {
         let inner = Inner {
             stage: Stage::Waiting,
             chunks: VecDeque::new(),
@@ -117,11 +139,11 @@ impl<F> Flight<F> {
             free: Vec::new(),
             fill_waker: None,
         };
-        Self { sequence, groups, inner: Mutex::new(inner) }
+        Self { sequence, groups, owner, inner: Mutex::new(inner) }
     }
 
     /// Takes a place among the readers, if one is free.
-    fn subscribe(self: &Arc<Self>) -> Option<Waiter<F>> {
+    fn subscribe(self: &Arc<Self>, who: CredentialId) -> Option<Waiter<F>> {
         let mut inner = self.inner.lock();
         let place = match inner.free.pop() {
             Some(place) => place,
@@ -132,7 +154,7 @@ impl<F> Flight<F> {
             None => return None,
         };
         inner.readers[place] = Some(Reader::default());
-        Some(Waiter { flight: self.clone(), place })
+        Some(Waiter { flight: self.clone(), place, is_owner: who == self.owner })
     }
 
     fn readers(&self) -> usize {
@@ -153,6 +175,7 @@ impl<F> Flight<F> {
             if matches!(inner.stage, Stage::Waiting) {
                 inner.stage = stage;
             }
+            inner.decide(Crossing::Owner);
             inner.end = Some(end);
         });
     }
@@ -162,9 +185,15 @@ impl<F> Flight<F> {
 pub struct Waiter<F> {
     flight: Arc<Flight<F>>,
     place: usize,
+    is_owner: bool,
 }
 
 impl<F: Clone> Waiter<F> {
+    /// Whether the fetch carries this waiter's own credential.
+    pub fn is_owner(&self) -> bool {
+        self.is_owner
+    }
+
     /// The number the fetch took before it left.
     pub fn sequence(&self) -> Sequence {
         self.flight.sequence
@@ -175,24 +204,31 @@ impl<F: Clone> Waiter<F> {
         enum Found<F> {
             Shared(Arc<Head>, Keeping),
             Alone,
+            Apart,
             Failed(F),
         }
         let found = poll_fn(|context: &mut Context<'_>| {
             let mut inner = self.flight.inner.lock();
             match &inner.stage {
-                Stage::Waiting => {
-                    inner.reader(self.place).waker = Some(context.waker().clone());
-                    Poll::Pending
+                Stage::Waiting => {}
+                Stage::Shared(_, _, Crossing::Undecided) if !self.is_owner => {}
+                Stage::Shared(_, _, Crossing::Owner) | Stage::Failed(_) if !self.is_owner => {
+                    return Poll::Ready(Found::Apart);
                 }
-                Stage::Shared(head, keeping) => Poll::Ready(Found::Shared(head.clone(), *keeping)),
-                Stage::Alone => Poll::Ready(Found::Alone),
-                Stage::Failed(failure) => Poll::Ready(Found::Failed(failure.clone())),
+                Stage::Shared(head, keeping, _) => {
+                    return Poll::Ready(Found::Shared(head.clone(), *keeping));
+                }
+                Stage::Alone => return Poll::Ready(Found::Alone),
+                Stage::Failed(failure) => return Poll::Ready(Found::Failed(failure.clone())),
             }
+            inner.reader(self.place).waker = Some(context.waker().clone());
+            Poll::Pending
         })
         .await;
         match found {
             Found::Shared(head, keeping) => Landing::Shared(head, keeping, FlightBody::new(self)),
             Found::Alone => Landing::Alone,
+            Found::Apart => Landing::Apart,
             Found::Failed(failure) => Landing::Failed(failure),
         }
     }
@@ -218,6 +254,13 @@ impl<F> Inner<F> {
         self.readers[place].as_mut().expect("a waiter's place is its own until it is dropped")
     }
 
+    /// Ends the time in which it is open who gets the answer.
+    fn decide(&mut self, decided: Crossing) {
+        if let Stage::Shared(_, _, crossing @ Crossing::Undecided) = &mut self.stage {
+            *crossing = decided;
+        }
+    }
+
     /// Drops the chunks that everybody has read, unless they are kept for the store.
     fn forget_read(&mut self) {
         if self.keeping {
@@ -230,134 +273,6 @@ impl<F> Inner<F> {
             self.held -= chunk.len();
             self.first += 1;
         }
-    }
-}
-
-/// The task's side of a flight.
-pub struct Fill<F: From<LeaderLost>> {
-    flight: Arc<Flight<F>>,
-    table: Arc<Flights<F>>,
-    key: Key,
-    ended: bool,
-}
-
-/// The task of a fetch ended without a word: it panicked or was cancelled.
-#[derive(Clone, Copy, Debug)]
-pub struct LeaderLost;
-
-/// Nobody waits for the rest of a body that is not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NobodyWaits;
-
-impl<F: From<LeaderLost>> Fill<F> {
-    fn new(flight: Arc<Flight<F>>, table: Arc<Flights<F>>, key: Key) -> Self {
-        Self { flight, table, key, ended: false }
-    }
-
-    /// The number this fetch took.
-    pub fn sequence(&self) -> Sequence {
-        self.flight.sequence
-    }
-
-    /// The groups of what is being fetched.
-    pub fn groups(&self) -> &Arc<[GroupId]> {
-        &self.flight.groups
-    }
-
-    /// Hands the head to everybody; the body follows by [`Fill::push`].
-    pub fn share(&self, head: Arc<Head>, keeping: Keeping) {
-        self.flight.update(|inner| inner.stage = Stage::Shared(head, keeping));
-    }
-
-    /// The answer is not for sharing: releases everybody together.
-    pub fn release(self) {
-        self.end(|| {}, Stage::Alone, End::Broken);
-    }
-
-    /// There is no answer: everybody learns it at once.
-    pub fn fail(self, failure: F) {
-        self.end(|| {}, Stage::Failed(failure), End::Broken);
-    }
-
-    /// Hands on a piece of the body.
-    pub fn push(&self, chunk: Bytes) -> Result<(), NobodyWaits> {
-        let mut nobody = false;
-        self.flight.update(|inner| {
-            nobody = !inner.keeping && inner.readers.iter().flatten().all(|r| r.cut);
-            inner.held += chunk.len();
-            inner.chunks.push_back(chunk);
-        });
-        if nobody { Err(NobodyWaits) } else { Ok(()) }
-    }
-
-    /// From here on the answer only streams: it is too large to keep, so nobody may join any more and
-    /// what everybody has read is dropped.
-    pub fn stream_only(&self) {
-        self.table.leave(self.key, &self.flight, || {});
-        self.flight.update(|inner| {
-            inner.keeping = false;
-            inner.forget_read();
-        });
-    }
-
-    /// Waits, while the answer only streams, until the slowest reader is near enough.
-    pub async fn room(&self) {
-        poll_fn(|context| {
-            let mut inner = self.flight.inner.lock();
-            if inner.keeping || inner.held <= WINDOW {
-                return Poll::Ready(());
-            }
-            inner.fill_waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    /// Gives up on the readers that hold up everybody else: their bodies end with an error. Nobody
-    /// is cut who made room in the meantime.
-    pub fn cut_slowest(&self) {
-        self.flight.update(|inner| {
-            if inner.held <= WINDOW {
-                return;
-            }
-            let first = inner.first;
-            inner.readers.iter_mut().flatten().filter(|r| r.next == first).for_each(|r| r.cut = true);
-            inner.forget_read();
-        });
-    }
-
-    /// The pieces of the body so far, while they are kept.
-    pub fn body(&self) -> Vec<Bytes> {
-        self.flight.inner.lock().chunks.iter().cloned().collect()
-    }
-
-    /// The body is whole. `store` runs if this flight is still the one of its key, before anybody can
-    /// begin another. A write may have overtaken it all the same: then what it stores is not usable.
-    pub fn finish(self, store: impl FnOnce()) {
-        self.end(store, Stage::Failed(LeaderLost.into()), End::Whole);
-    }
-
-    /// The body broke off: whoever reads it learns that it is not whole.
-    pub fn break_off(self) {
-        self.end(|| {}, Stage::Failed(LeaderLost.into()), End::Broken);
-    }
-
-    /// Ends the flight for everybody, whether they wait for the head (`stage` tells them) or read the
-    /// body (`end` does). It has ended only at the end of this: if `store` panics, the drop ends it.
-    fn end(mut self, store: impl FnOnce(), stage: Stage<F>, end: End) {
-        self.table.leave(self.key, &self.flight, store);
-        self.flight.end(stage, end);
-        self.ended = true;
-    }
-}
-
-impl<F: From<LeaderLost>> Drop for Fill<F> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        self.table.leave(self.key, &self.flight, || {});
-        self.flight.end(Stage::Failed(LeaderLost.into()), End::Broken);
     }
 }
 

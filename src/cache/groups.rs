@@ -23,6 +23,18 @@ const SLOTS: usize = 1 << 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sequence(u64);
 
+impl Sequence {
+    /// The point from a number that [`Sequence::as_u64`] gave.
+    pub(super) fn from_u64(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, for storing in an atomic.
+    pub(super) fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
 /// A group's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(u32);
@@ -36,7 +48,7 @@ pub enum GroupName<'n> {
     Path(&'n str),
     /// This resource path and everything below it; the empty path is everything.
     Subtree(&'n str),
-    /// Everything that one credential fetched.
+    /// Everything that one credential fetched, or those that share a partition.
     Partition(super::key::Partition),
 }
 

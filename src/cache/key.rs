@@ -21,21 +21,47 @@ impl Key {
         Key(self.0 ^ 0x677a_6970_677a_6970_677a_6970_677a_6970)
     }
 
+    /// The key of the flight of one credential alone, beside the one that others share: another one for
+    /// every credential.
+    pub fn of_one(self, who: CredentialId) -> Key {
+        Key(self.0 ^ who.0 ^ 0x6f6e_6520_616c_6f6e_656f_6e65_2061_6c6f)
+    }
+
     /// A number spread evenly over the keys, for choosing a shard.
     pub fn spread(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Who may see an entry: a credential, known here by its keyed hash only.
+/// One credential, known here by its keyed hash only. What the API accepts or refuses is this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CredentialId(u128);
+
+impl CredentialId {
+    /// Callers without a credential.
+    pub const ANONYMOUS: CredentialId = CredentialId(0);
+
+    /// The hash, for charging limits to whoever calls.
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+}
+
+/// Who may see an entry: one credential, or those that share it (invariant 4). It only ever says who
+/// may; whether the API has accepted them is another question, which is asked of each credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Partition(u128);
 
 impl Partition {
-    /// Callers without a credential.
-    pub const ANONYMOUS: Partition = Partition(0);
+    /// Every credential that the API has accepted.
+    pub const EVERYONE: Partition = Partition(1);
 
-    /// The hash, for charging limits to whoever calls.
+    /// One credential alone.
+    pub fn of(credential: CredentialId) -> Partition {
+        Partition(credential.0)
+    }
+
+    /// The hash, for naming groups and for charging limits.
     pub fn as_u128(self) -> u128 {
         self.0
     }
@@ -92,14 +118,24 @@ impl Secret {
         Self { full: SipHasher24::new_with_key(bytes), light: SipHasher13::new_with_key(bytes) }
     }
 
-    /// The partition of a credential that consists of `parts`.
-    pub fn partition(&self, parts: &[&[u8]]) -> Partition {
+    /// The credential that consists of `parts`.
+    pub fn credential(&self, parts: &[&[u8]]) -> CredentialId {
+        CredentialId(self.tagged(b'c', parts))
+    }
+
+    /// The partition of the principal whose name consists of `parts`.
+    pub fn principal(&self, parts: &[&[u8]]) -> Partition {
+        Partition(self.tagged(b'p', parts))
+    }
+
+    /// `kind` keeps what is hashed for one purpose apart from all others.
+    fn tagged(&self, kind: u8, parts: &[&[u8]]) -> u128 {
         let mut hasher = self.full;
-        hasher.write_u8(b'c');
+        hasher.write_u8(kind);
         for part in parts {
             write(&mut hasher, part);
         }
-        Partition(hasher.finish128().as_u128())
+        hasher.finish128().as_u128()
     }
 
     /// The key of `parts`.
@@ -149,7 +185,7 @@ mod tests {
         KeyParts {
             site: 0,
             rule: 7,
-            partition: Partition::ANONYMOUS,
+            partition: Partition::of(CredentialId::ANONYMOUS),
             endpoint: None,
             path,
             query,
@@ -173,20 +209,24 @@ mod tests {
             KeyParts { site: 1, ..base },
             KeyParts { rule: 8, ..base },
             KeyParts { endpoint: Some(1), ..base },
-            KeyParts { partition: secret.partition(&[b"ticket", b"x"]), ..base },
+            KeyParts { partition: Partition::of(secret.credential(&[b"ticket", b"x"])), ..base },
+            KeyParts { partition: secret.principal(&[b"ticket", b"x"]), ..base },
+            KeyParts { partition: Partition::EVERYONE, ..base },
         ];
         let mut keys: Vec<_> = others.iter().map(|p| secret.key(p)).collect();
-        keys.push(secret.key(&base));
+        let own = secret.key(&base);
+        let who = secret.credential(&[b"ticket", b"x"]);
+        keys.extend([own, own.gzip(), own.of_one(who), own.of_one(CredentialId::ANONYMOUS)]);
         keys.sort_by_key(|k| k.0);
         keys.dedup();
-        assert_eq!(keys.len(), others.len() + 1);
+        assert_eq!(keys.len(), others.len() + 4);
         assert_ne!(secret.key(&base), Secret::random().key(&base));
     }
 
     #[test]
     fn parts_of_a_credential_do_not_run_together() {
         let secret = Secret::random();
-        assert_ne!(secret.partition(&[b"ab", b"c"]), secret.partition(&[b"a", b"bc"]));
-        assert_ne!(secret.partition(&[b"token", b"x"]), secret.partition(&[b"ticket", b"x"]));
+        assert_ne!(secret.credential(&[b"ab", b"c"]), secret.credential(&[b"a", b"bc"]));
+        assert_ne!(secret.credential(&[b"token", b"x"]), secret.credential(&[b"ticket", b"x"]));
     }
 }

@@ -53,6 +53,15 @@ impl Memory {
         self.0.insert(key, entry);
     }
 
+    /// Keeps `entry`, unless what is there was fetched later: a credential that fetched for itself may
+    /// have overtaken the fetch that others shared. The caller holds the lock under which everybody
+    /// stores ([`super::flight::Fill::finish`]).
+    pub fn insert_newer(&self, key: Key, entry: Arc<Entry>) {
+        if self.get(key).is_none_or(|there| there.sequence() < entry.sequence()) {
+            self.insert(key, entry);
+        }
+    }
+
     /// Drops the entry of `key`.
     pub fn remove(&self, key: Key) {
         self.0.remove(&key);

@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use super::entry::{Head, Lifetimes};
 use crate::rules::{Condition, ReadRule, Reuse};
 use crate::semantics::cache_control::ResponseDirectives;
+use crate::semantics::date;
 
 mod pointer;
 
@@ -97,23 +98,11 @@ fn fresh_for(rule: &ReadRule, said: &ResponseDirectives, fields: &HeaderMap) -> 
 
 /// `Expires` less `Date` (RFC 9111 §4.2.1); an unreadable `Expires` is in the past.
 fn expires_in(fields: &HeaderMap) -> Option<Duration> {
-    let date = |name| fields.get(name).and_then(|value| http_date(value.to_str().ok()?));
-    let expires = fields.get(header::EXPIRES)?;
-    let expires = expires.to_str().ok().and_then(http_date);
-    Some(match (expires, date(header::DATE)) {
+    fields.get(header::EXPIRES)?;
+    Some(match (date::field(fields, &header::EXPIRES), date::field(fields, &header::DATE)) {
         (Some(expires), Some(date)) => Duration::try_from(expires - date).unwrap_or_default(),
         _ => Duration::ZERO,
     })
-}
-
-/// An IMF-fixdate (RFC 9110 §5.6.7).
-fn http_date(text: &str) -> Option<time::OffsetDateTime> {
-    let (date, zone) = text.rsplit_once(' ')?;
-    if zone != "GMT" {
-        return None;
-    }
-    let with_offset = format!("{date} +0000");
-    time::OffsetDateTime::parse(&with_offset, &time::format_description::well_known::Rfc2822).ok()
 }
 
 /// Whether the answer depends on request fields that are not part of the key. The key holds the

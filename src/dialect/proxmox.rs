@@ -3,6 +3,7 @@
 //! Facts are from the sources of pve-http-server, pve-common, pve-access-control and pve-manager;
 //! each one that surprises is named where it is used.
 
+mod claims;
 mod published;
 pub(super) mod tasks;
 
@@ -17,6 +18,7 @@ use smallvec::smallvec;
 
 use super::{Credential, ErrorForm, ServerLimits, decode};
 
+pub(super) use claims::claims;
 pub(super) use published::published_writes;
 
 pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
@@ -39,6 +41,11 @@ pub(super) static INTERNAL_FIELDS: [HeaderName; 2] =
 
 const COOKIE_NAME: &str = "PVEAuthCookie";
 const TOKEN_NAME: &str = "PVEAPIToken";
+
+/// The first part of a credential: a ticket in a cookie, one in `Authorization`, or an API token.
+const TICKET: &[u8] = b"ticket";
+const TICKET_FIELD: &[u8] = b"ticket-field";
+const TOKEN: &[u8] = b"token";
 
 /// The whole path is decoded once, then split at runs of slashes: an encoded slash separates.
 pub(super) fn read_path(raw: &str) -> Option<Cow<'_, str>> {
@@ -89,7 +96,7 @@ pub(super) fn credential<'r>(headers: &'r HeaderMap, extra: &[HeaderName]) -> Cr
     };
     match (cookie, authorization) {
         (None, None) => Credential::Absent,
-        (Some(ticket), None) => Credential::Present(smallvec![&b"ticket"[..], ticket]),
+        (Some(ticket), None) => Credential::Present(smallvec![TICKET, ticket]),
         (None, Some((kind, value))) => Credential::Present(smallvec![kind, value]),
         (Some(_), Some(_)) => Credential::Ambiguous,
     }
@@ -116,11 +123,11 @@ fn read_authorization(line: &[u8]) -> Option<(&'static [u8], &[u8])> {
     let line = line.trim_ascii();
     if let Some(ticket) = line.strip_prefix(COOKIE_NAME.as_bytes()) {
         let ticket = ticket.strip_prefix(b"=")?;
-        return (!ticket.is_empty()).then_some((b"ticket-field", ticket));
+        return (!ticket.is_empty()).then_some((TICKET_FIELD, ticket));
     }
     let token = line.strip_prefix(TOKEN_NAME.as_bytes())?;
     let token = token.strip_prefix(b"=").or_else(|| token.strip_prefix(b" "))?;
-    (!token.is_empty()).then_some((b"token", token))
+    (!token.is_empty()).then_some((TOKEN, token))
 }
 
 enum Cookie<'r> {

@@ -1,8 +1,8 @@
 //! Actors and watchers: whoever wrote lately, or tried to, gets the truth or an error in place of what
 //! has expired.
 //!
-//! A writer is remembered by its credential, and where it has none, or none that can be told, by the
-//! address that it came from. Whether the API took the write does not matter, nor whether its answer
+//! A writer is remembered by its credential and, once the API has confirmed it, its principal; where it
+//! has none, or none that can be told, by the address that it came from. Whether the API took the write does not matter, nor whether its answer
 //! came: whoever wants to change something acts on what it is told. Only who the API does not even know
 //! (401) is no actor, and what changes nothing (a login, a console) makes none.
 
@@ -15,7 +15,7 @@ use super::Site;
 use super::admit::Caller;
 use super::route::Write;
 use crate::cache::actors::{Name, Standing};
-use crate::cache::key::Partition;
+use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::rules::{ReadRule, StaleTo};
 
@@ -28,7 +28,7 @@ pub(super) fn may_have_stale(
     now: Timestamp,
 ) -> bool {
     let window = site.config.actor_window;
-    let mut names = of_credential(caller);
+    let mut names = of_credential(site, caller);
     names.push(of_address(site, client));
     rule.stale_to == StaleTo::Everyone || !site.shared.actors.is_any(site.id, &names, now, window)
 }
@@ -37,7 +37,7 @@ pub(super) fn may_have_stale(
 /// of others what they claim is worth nothing yet.
 pub(super) fn about_to_write(site: &Site, write: &Write<'_>) {
     if is_known(site, write.caller) && changes_something(site, write) {
-        remember(site, of_credential(write.caller), Standing::Known);
+        remember(site, of_credential(site, write.caller), Standing::Known);
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn wrote(site: &Site, write: &Write<'_>, client: SocketAddr, status: 
         return;
     }
     let standing = if is_known(site, write.caller) { Standing::Known } else { Standing::Stranger };
-    let mut names = of_credential(write.caller);
+    let mut names = of_credential(site, write.caller);
     if names.is_empty() {
         names.push(of_address(site, client));
     }
@@ -59,23 +59,27 @@ fn remember(site: &Site, names: SmallVec<[Name; 2]>, standing: Standing) {
     names.into_iter().for_each(|name| site.shared.actors.wrote(site.id, name, standing, now));
 }
 
-/// The names that a caller's credential gives it.
-fn of_credential(caller: Caller) -> SmallVec<[Name; 2]> {
+/// The names that a caller's credential gives it. A principal that is only claimed is none of them, or
+/// anybody could take the last known state from whomever it names.
+fn of_credential(site: &Site, caller: Caller) -> SmallVec<[Name; 2]> {
     match caller {
-        Caller::One(Partition::ANONYMOUS) | Caller::Ambiguous => SmallVec::new(),
-        Caller::One(partition) => SmallVec::from_slice(&[Name(partition.as_u128())]),
+        Caller::One(CredentialId::ANONYMOUS) | Caller::Ambiguous => SmallVec::new(),
+        Caller::One(credential) => {
+            let principal = site.shared.acceptance.principal(site.id, credential);
+            let principal = principal.map(|principal| Name(principal.as_u128()));
+            [Some(Name(credential.as_u128())), principal].into_iter().flatten().collect()
+        }
     }
 }
 
 fn of_address(site: &Site, client: SocketAddr) -> Name {
-    Name(site.shared.secret.partition(&[b"address", client.ip().to_string().as_bytes()]).as_u128())
+    Name(site.shared.secret.credential(&[b"address", client.ip().to_string().as_bytes()]).as_u128())
 }
 
 /// Whether the API has accepted the caller, however long ago.
 fn is_known(site: &Site, caller: Caller) -> bool {
-    let Caller::One(partition) = caller else { return false };
-    let now = site.shared.clock.now();
-    site.shared.acceptance.is_accepted(site.id, partition, now, std::time::Duration::MAX)
+    let Caller::One(credential) = caller else { return false };
+    site.shared.acceptance.is_known(site.id, credential)
 }
 
 fn changes_something(site: &Site, write: &Write<'_>) -> bool {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use http::{Method, Request, Version, header};
 
 use super::{Failure, Site};
-use crate::cache::key::Partition;
+use crate::cache::key::CredentialId;
 use crate::dialect::Credential;
 
 /// What is known of a request before a rule is looked for.
@@ -16,13 +16,15 @@ pub(super) struct Admitted<'r> {
     pub path: Option<Cow<'r, str>>,
     /// Who asks.
     pub caller: Caller,
+    /// The credential as it came.
+    pub credential: Credential<'r>,
 }
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Caller {
     /// One credential, or none at all.
-    One(Partition),
+    One(CredentialId),
     /// Fields that more than one reading is possible of: nothing may be shared.
     Ambiguous,
 }
@@ -31,19 +33,20 @@ impl Caller {
     /// Whether the API accepted this caller lately; for callers without a credential, whether it
     /// answers such callers.
     pub fn is_accepted(self, site: &Site) -> bool {
-        let Caller::One(partition) = self else { return false };
+        let Caller::One(credential) = self else { return false };
         let now = site.shared.clock.now();
-        site.shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for)
+        site.shared.acceptance.is_accepted(site.id, credential, now, site.config.accept_for)
     }
 
-    /// Who is charged for a call: the credential once it is accepted, else the client's address, so
-    /// that nobody is charged for what somebody else claims to be.
+    /// Who is charged for a call: the principal once the API has accepted the credential, else the
+    /// client's address, so that nobody is charged for what somebody else claims to be.
     pub fn principal(self, site: &Site, client: SocketAddr) -> u128 {
         match self {
-            Caller::One(partition) if partition != Partition::ANONYMOUS && self.is_accepted(site) => {
-                partition.as_u128()
+            Caller::One(credential) if credential != CredentialId::ANONYMOUS && self.is_accepted(site) => {
+                let principal = site.shared.acceptance.principal(site.id, credential);
+                principal.map_or(credential.as_u128(), |principal| principal.as_u128())
             }
-            _ => site.shared.secret.partition(&[client.ip().to_string().as_bytes()]).as_u128(),
+            _ => site.shared.secret.credential(&[client.ip().to_string().as_bytes()]).as_u128(),
         }
     }
 }
@@ -73,12 +76,13 @@ pub(super) fn admit<'r, B>(site: &Site, request: &'r Request<B>) -> Result<Admit
     if has_dot_segment(raw) || path.as_deref().is_some_and(has_dot_segment) {
         return Err(Failure::BadRequest("forebay: the path has dot segments; send it resolved"));
     }
-    let caller = match site.dialect().credential(request.headers(), &site.config.credentials) {
-        Credential::Absent => Caller::One(Partition::ANONYMOUS),
-        Credential::Present(parts) => Caller::One(site.shared.secret.partition(&parts)),
+    let credential = site.dialect().credential(request.headers(), &site.config.credentials);
+    let caller = match &credential {
+        Credential::Absent => Caller::One(CredentialId::ANONYMOUS),
+        Credential::Present(parts) => Caller::One(site.shared.secret.credential(parts)),
         Credential::Ambiguous => Caller::Ambiguous,
     };
-    Ok(Admitted { path, caller })
+    Ok(Admitted { path, caller, credential })
 }
 
 fn has_dot_segment(path: &str) -> bool {

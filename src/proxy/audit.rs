@@ -13,14 +13,14 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 
-use super::admit::Caller;
 use super::counters::{AuditResult, Cause};
 use super::forward::{self, Accepts};
 use super::route::Read;
+use super::share;
 use super::site::{InvalidationCause, Site};
 use crate::cache::compare::{Comparison, compare};
 use crate::cache::entry::Entry;
-use crate::cache::groups::Settling;
+use crate::cache::groups::{Sequence, Settling};
 use crate::cache::key::Key;
 use crate::clock::Timestamp;
 use crate::units::Share;
@@ -91,7 +91,7 @@ fn begin<B>(
     let audit = Audit {
         target: request.uri().path_and_query().expect("admitted with a path").clone(),
         headers: forward::fill_fields(site, request.headers()),
-        principal: Caller::One(read.partition).principal(site, client),
+        principal: read.caller().principal(site, client),
         endpoint,
         read: read.clone().detach(),
         entry: entry.clone(),
@@ -149,14 +149,14 @@ enum Finding {
 }
 
 impl Audit {
-    async fn run(mut self) {
+    async fn run(self) {
         let site = self.place.site.clone();
-        let left = site.shared.clock.now();
+        let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
         let outgoing = self.outgoing(&site);
         let result = match site.upstream.send_if_idle(outgoing).await {
             Ok(answer) => {
                 site.note_answer(answer.parts.status, left);
-                let finding = self.find(&site, answer, left).await;
+                let finding = self.find(&site, answer, sequence, left).await;
                 self.conclude(&site, finding)
             }
             Err(SendError::QueueFull { .. }) => AuditResult::Skipped,
@@ -191,7 +191,7 @@ impl Audit {
     }
 
     /// Reads the answer, learns what it tells of credentials and tasks, and compares it.
-    async fn find(&self, site: &Site, answer: Answer, left: Timestamp) -> Finding {
+    async fn find(&self, site: &Site, answer: Answer, sequence: Sequence, left: Timestamp) -> Finding {
         let status = answer.parts.status;
         let path = &self.read.path;
         if self.endpoint.is_some_and(|endpoint| endpoint != answer.endpoint) {
@@ -211,8 +211,9 @@ impl Audit {
             true => site.dialect().status_in_body(&body).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             false => status,
         };
-        let caller = Caller::One(self.read.partition);
-        forward::learn(site, caller, Accepts::by(Some(self.read.rule(site))), told, left);
+        let evidence = || share::evidence(site, &self.headers, &answer.parts.headers, sequence, left);
+        let accepts = Accepts::by(Some(self.read.rule(site)), evidence);
+        forward::learn(site, self.read.caller(), accepts, told);
         if status.is_success() && site.dialect().tells_of_operations(path) {
             forward::observe(site, path, std::slice::from_ref(&body), true);
         }
@@ -244,12 +245,12 @@ impl Audit {
         tokio::task::spawn_blocking(work).await.map_or(Finding::Nothing, Finding::Compared)
     }
 
-    fn outgoing(&mut self, site: &Site) -> Outgoing {
+    fn outgoing(&self, site: &Site) -> Outgoing {
         let rule = self.read.rule(site);
         Outgoing {
             method: Method::GET,
             target: self.target.clone(),
-            headers: std::mem::take(&mut self.headers),
+            headers: self.headers.clone(),
             host: None,
             body: OutgoingBody::Empty,
             endpoint: self.endpoint.map_or(EndpointChoice::Any, EndpointChoice::Prefer),

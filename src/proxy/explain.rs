@@ -5,8 +5,11 @@ use std::fmt::{self, Write as _};
 use http::Method;
 use serde::Serialize;
 
+use super::share;
 use crate::dialect::Dialect;
-use crate::rules::{Fields, Group, GroupTemplate, Match, ReadRule, Reuse, RuleSet, StaleTo, WriteRule};
+use crate::rules::{
+    Fields, Group, GroupTemplate, Match, ReadRule, Reuse, RuleSet, Sharing, StaleTo, WriteRule,
+};
 use crate::semantics::query;
 use crate::units::Span;
 
@@ -101,7 +104,9 @@ fn read(
         Reuse::Pass => "pass".to_owned(),
         Reuse::Origin => "origin".to_owned(),
     });
-    explanation.share = (rule.reuse != Reuse::Pass).then(|| rule.share.as_str().to_owned());
+    let dialect = Dialect::named(&rules.api).unwrap_or(Dialect::Plain);
+    let share = share::effective(rule, dialect);
+    explanation.share = (rule.reuse != Reuse::Pass).then(|| share.as_str().to_owned());
     let overtakes = |group: &GroupTemplate| {
         let names = explanation.groups.iter().map(|name| Some(name.as_str()));
         names.chain([None]).any(|name| group.may_reach(name, resource))
@@ -109,10 +114,10 @@ fn read(
     let writes = rules.writes.iter().filter(|write| write.invalidates.iter().any(overtakes));
     explanation.invalidates = writes.map(|write| format!("{} {}", methods(write), write.name)).collect();
     explanation.moving = rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect();
-    explanation.reason = read_reason(rule);
+    explanation.reason = read_reason(rule, share);
 }
 
-fn read_reason(rule: &ReadRule) -> String {
+fn read_reason(rule: &ReadRule, share: Sharing) -> String {
     let mut reason = format!("{}:{} is the first rule whose path matches.", rule.source, rule.line);
     let mut add = |text: fmt::Arguments<'_>| {
         reason.push(' ');
@@ -140,6 +145,9 @@ fn read_reason(rule: &ReadRule) -> String {
     if rule.anonymous {
         add(format_args!("The API answers it without a credential."));
     }
+    if let Some(sentence) = sharing(rule, share) {
+        add(format_args!("{sentence}"));
+    }
     if rule.per_endpoint {
         add(format_args!("Each endpoint has an answer of its own."));
     }
@@ -147,6 +155,29 @@ fn read_reason(rule: &ReadRule) -> String {
         add(format_args!("Callers that the rule's `bypass` tells always see the API itself."));
     }
     reason
+}
+
+/// Who shares an answer, and why it is not whom the rule names.
+fn sharing(rule: &ReadRule, share: Sharing) -> Option<&'static str> {
+    Some(match (share, rule.share) {
+        _ if rule.reuse == Reuse::Pass => return None,
+        (Sharing::Everyone, _) if rule.anonymous => "Whoever asks shares it.",
+        (Sharing::Everyone, _) => "Every credential that the API has accepted lately shares it.",
+        (Sharing::Principal, _) => {
+            "Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own."
+        }
+        (Sharing::Credential, Sharing::Credential) => "Each credential has an answer of its own.",
+        (Sharing::Credential, _) if rule.reuse == Reuse::CollapseOnly => {
+            "What is not kept crosses to no other credential, whatever the rule's `share`."
+        }
+        (Sharing::Credential, _) if rule.anonymous => {
+            "Its answers accept nobody, so each credential has one of its own, whatever the rule's `share`."
+        }
+        (Sharing::Credential, _) => {
+            "The credentials of this API name no principal, so each has an answer of its own, whatever the rule's `share`."
+        }
+        (Sharing::Rights, _) => return None,
+    })
 }
 
 fn write(explanation: &mut Explanation, found: &Match<'_, WriteRule>, path: &str, raw_query: Option<&str>) {

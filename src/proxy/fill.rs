@@ -16,12 +16,13 @@ use super::counters::Cause;
 use super::forward::{self, Accepts, LARGEST_READ, gather, joined};
 use super::respond;
 use super::route::Read;
+use super::share;
 use super::site::Site;
 use super::{Body, Failure};
 use crate::cache::entry::{Entry, Head, Lifetimes, Provenance};
-use crate::cache::flight::{Fill, Keeping};
+use crate::cache::flight::{Crossing, Fill, Keeping};
 use crate::cache::groups::Settling;
-use crate::cache::key::Key;
+use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
 use crate::upstream::{
@@ -64,10 +65,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let head = forward::head_of(parts);
     let verdict = errand.judge(&head, &body, endpoint);
     if !errand.told_in_body(&head) {
-        errand.learn(head.status, left);
+        errand.learn(&fill, head.status, &head, left);
     }
     if verdict == HeadVerdict::Alone {
-        shared.remember_uncacheable(errand.key, at);
+        shared.remember_uncacheable(fill.key(), at);
         let body = match errand.tells(&head) {
             true => match forward::observed(&errand.site, &errand.read.path, body, place).await {
                 Ok(body) => body,
@@ -85,15 +86,21 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             let chunks = fill.body();
             let status = errand.status(&head, &chunks);
             if errand.told_in_body(&head) {
-                errand.learn(status, left);
+                errand.learn(&fill, status, &head, left);
             }
-            let entry = verdict
-                .lifetimes()
-                .filter(|_| status.is_success() || !errand.told_in_body(&head))
-                .and_then(|lifetimes| errand.bounded(&fill, settling, lifetimes, &chunks))
+            let judged = match verdict.lifetimes() {
+                Some(lifetimes) if status.is_success() || !errand.told_in_body(&head) => {
+                    Some((lifetimes, errand.judge_body(&chunks)))
+                }
+                _ => None,
+            };
+            let is_storable = judged.is_some_and(|(_, verdict)| verdict != BodyVerdict::Refuse);
+            fill.judged(if is_storable { Crossing::Everybody } else { Crossing::Owner });
+            let entry = judged
+                .and_then(|(lifetimes, verdict)| errand.bounded(&fill, settling, lifetimes, verdict))
                 .map(|lifetimes| Arc::new(errand.entry(&fill, &head, &chunks, lifetimes, at)));
             match entry {
-                Some(entry) => fill.finish(|| shared.memory.insert(errand.key, entry)),
+                Some(entry) => fill.finish(|| shared.memory.insert_newer(errand.key, entry)),
                 None => fill.finish(|| ()),
             }
         }
@@ -117,7 +124,12 @@ enum Handed {
 
 impl Errand {
     fn caller(&self) -> Caller {
-        Caller::One(self.read.partition)
+        self.read.caller()
+    }
+
+    /// Whether credentials share what is fetched.
+    fn is_shared(&self) -> bool {
+        self.read.partition != Partition::of(self.read.credential)
     }
 
     /// Whether the body tells of tasks, so that it is read before anybody else does.
@@ -138,12 +150,21 @@ impl Errand {
         self.site.dialect().status_in_body(&joined(body)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// What an outcome tells of the credential and of what is stored.
-    fn learn(&self, status: StatusCode, left: Timestamp) {
-        let rule = self.read.rule(&self.site);
-        forward::learn(&self.site, self.caller(), Accepts::by(Some(rule)), status, left);
-        if self.site.dialect().ends_entry(status) {
-            self.site.shared.memory.remove(self.key);
+    /// What an outcome tells of the credential and of what is stored. What others may see ends by what
+    /// the API says to a credential that it has accepted, so that nobody empties it with made-up ones.
+    fn learn(&self, fill: &Fill<Failure>, status: StatusCode, head: &Head, left: Timestamp) {
+        let site = &self.site;
+        let ends =
+            site.dialect().ends_entry(status) && (!self.is_shared() || self.caller().is_accepted(site));
+        let accepts = match status.is_success() {
+            true => Accepts::by(Some(self.read.rule(site)), || {
+                share::evidence(site, &self.headers, &head.fields, fill.sequence(), left)
+            }),
+            false => Accepts::Nobody,
+        };
+        forward::learn(site, self.caller(), accepts, status);
+        if ends {
+            site.shared.memory.remove(self.key);
         }
     }
 
@@ -157,6 +178,8 @@ impl Errand {
             }
             // Its end cannot be told from a cut, so it is never known to be whole.
             HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
+            // What one credential is refused is no news for another, whatever the rule keeps.
+            HeadVerdict::Keep(_) if self.is_shared() && !head.status.is_success() => HeadVerdict::ShareOnly,
             verdict => verdict,
         }
     }
@@ -173,7 +196,15 @@ impl Errand {
     ) -> Handed {
         let site = &self.site;
         // Where the body decides, nothing can be promised with the head.
-        let decided = !self.told_in_body(&head) && !storable::needs_body(self.read.rule(site));
+        let rule = self.read.rule(site);
+        let decided = !self.told_in_body(&head) && !storable::needs_body(rule);
+        let crossing = match verdict {
+            HeadVerdict::Keep(_) if self.told_in_body(&head) || storable::looks_into_body(rule) => {
+                Crossing::Undecided
+            }
+            HeadVerdict::Keep(_) => Crossing::Everybody,
+            _ => Crossing::Owner,
+        };
         let keeping = match verdict {
             HeadVerdict::Keep(_) if decided => Keeping::Kept,
             _ => Keeping::Shared,
@@ -194,7 +225,7 @@ impl Errand {
             before = chunks;
         }
         let head = Arc::new(head);
-        fill.share(head.clone(), keeping);
+        fill.share(head.clone(), keeping, crossing);
         self.stream(fill, before, body, head).await
     }
 
@@ -224,7 +255,7 @@ impl Errand {
             received += chunk.len() as u64;
             if keeping && received > shared.max_object {
                 keeping = false;
-                shared.remember_uncacheable(self.key, shared.clock.now());
+                shared.remember_uncacheable(fill.key(), shared.clock.now());
                 fill.stream_only();
             }
             if fill.push(chunk).is_err() {
@@ -237,24 +268,27 @@ impl Errand {
         if keeping { Handed::Whole(head) } else { Handed::TooLarge }
     }
 
+    fn judge_body(&self, chunks: &[Bytes]) -> BodyVerdict {
+        let rule = self.read.rule(&self.site);
+        match storable::looks_into_body(rule) {
+            true => storable::judge_body(rule, &joined(chunks)),
+            false => BodyVerdict::Keep,
+        }
+    }
+
     /// The lifetimes that the body and the writes around the fetch leave; `None`: not kept.
     fn bounded(
         &self,
         fill: &Fill<Failure>,
         settling: Settling,
         lifetimes: Lifetimes,
-        chunks: &[Bytes],
+        verdict: BodyVerdict,
     ) -> Option<Lifetimes> {
         let shared = &self.site.shared;
-        let rule = self.read.rule(&self.site);
         let shortly = Lifetimes {
             fresh: lifetimes.fresh.min(SHORTLY),
             stale_while_revalidate: Duration::ZERO,
             stale_if_error: Duration::ZERO,
-        };
-        let verdict = match storable::looks_into_body(rule) {
-            true => storable::judge_body(rule, &joined(chunks)),
-            false => BodyVerdict::Keep,
         };
         // What was fetched while a task ran or the nodes may have disagreed stays suspect afterwards.
         let now = shared.groups.settling(fill.groups(), shared.clock.now());
@@ -301,6 +335,7 @@ impl Errand {
         let about = Provenance {
             target: self.target.as_str().to_owned(),
             rule: self.site.reads[self.read.rule].name.clone(),
+            share: self.read.share,
             site: self.site.id,
             sequence: fill.sequence(),
             groups: fill.groups().clone(),

@@ -10,6 +10,7 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
+use smallvec::SmallVec;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
@@ -18,10 +19,12 @@ use super::body::Body;
 use super::counters::{Cause, Outcome};
 use super::respond::{self, Asked};
 use super::route::Pass;
+use super::share;
 use super::site::{InvalidationCause, Site};
+use crate::cache::acceptance::Evidence;
 use crate::cache::entry::Head;
 use crate::cache::groups::GroupName;
-use crate::cache::key::{Key, Partition};
+use crate::cache::key::{CredentialId, Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
 use crate::rules::ReadRule;
@@ -101,10 +104,10 @@ pub(super) fn head_of(mut parts: http::response::Parts) -> Head {
 }
 
 /// Whether a success says that the API accepted the credential that came with the request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Accepts {
     /// The API gives this answer only to a credential that it accepts.
-    Caller,
+    Caller(Evidence),
     /// The API may give this answer to anybody, whatever credential stands beside it: reads that need
     /// none, paths that no rule names, logins.
     Nobody,
@@ -112,30 +115,43 @@ pub(super) enum Accepts {
 
 impl Accepts {
     /// By the rule of a read, if one matches.
-    pub fn by(rule: Option<&ReadRule>) -> Self {
+    pub fn by(rule: Option<&ReadRule>, evidence: impl FnOnce() -> Evidence) -> Self {
         match rule {
-            Some(rule) if !rule.anonymous => Accepts::Caller,
+            Some(rule) if !rule.anonymous => Accepts::Caller(evidence()),
             _ => Accepts::Nobody,
         }
     }
 }
 
-/// What the status of an answer tells of the credential of its request, which left at `left`.
-pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode, left: Timestamp) {
-    let Caller::One(partition) = caller else { return };
+/// What the status of an answer tells of the credential of its request.
+pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode) {
+    let Caller::One(credential) = caller else { return };
     let shared = &site.shared;
-    if status == StatusCode::UNAUTHORIZED {
-        // What nobody accepted has no partition to empty; made-up credentials overtake nothing.
-        if partition == Partition::ANONYMOUS
-            || !shared.acceptance.refuse(site.id, partition, shared.clock.now())
-        {
-            return;
+    match accepts {
+        _ if status == StatusCode::UNAUTHORIZED && credential != CredentialId::ANONYMOUS => {
+            refused(site, credential);
         }
-        shared.groups.invalidate(&[shared.groups.id(site.id, GroupName::Partition(partition))]);
-        shared.count_invalidation(InvalidationCause::Credential);
-    } else if status.is_success() && accepts == Accepts::Caller {
-        shared.acceptance.accept(site.id, partition, left);
+        Accepts::Caller(evidence) if status.is_success() => {
+            shared.acceptance.accept(site.id, credential, evidence);
+        }
+        _ => {}
     }
+}
+
+/// The API refused a credential: its partition is emptied. So is its principal's if the API had accepted
+/// it before, since the news may be about the principal (disabled, removed); that costs a call for each
+/// entry. Made-up credentials overtake nothing.
+fn refused(site: &Site, credential: CredentialId) {
+    let shared = &site.shared;
+    let refused = shared.acceptance.refuse(site.id, credential);
+    if !refused.was_known {
+        return;
+    }
+    let partitions = [Some(Partition::of(credential)), refused.principal];
+    let group = |partition| shared.groups.id(site.id, GroupName::Partition(partition));
+    let groups: SmallVec<[_; 2]> = partitions.into_iter().flatten().map(group).collect();
+    shared.groups.invalidate(&groups);
+    shared.count_invalidation(InvalidationCause::Credential);
 }
 
 /// An answer with the place that its caller holds while it comes, if the caller is a stranger.
@@ -266,7 +282,7 @@ pub(super) async fn pass(
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
         upgrade: false,
     };
-    let left = site.shared.clock.now();
+    let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
     let (answer, place) = match send(&site, pass.caller, outgoing).await {
         Ok(sent) => sent,
         Err(error) => {
@@ -279,10 +295,14 @@ pub(super) async fn pass(
     // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
     // forwarded is not read.
     let accepts = match parts.method {
-        Method::GET | Method::HEAD if !site.dialect().outcome_in_body(&pass.path) => Accepts::by(rule),
+        Method::GET | Method::HEAD
+            if head.status.is_success() && !site.dialect().outcome_in_body(&pass.path) =>
+        {
+            Accepts::by(rule, || share::evidence(&site, &parts.headers, &head.fields, sequence, left))
+        }
         _ => Accepts::Nobody,
     };
-    learn(&site, pass.caller, accepts, head.status, left);
+    learn(&site, pass.caller, accepts, head.status);
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)

@@ -8,7 +8,7 @@ use http::Request;
 use super::Site;
 use super::route::Read;
 use crate::cache::entry::{Entry, Freshness};
-use crate::cache::key::{Key, Partition};
+use crate::cache::key::{CredentialId, Key};
 use crate::clock::Timestamp;
 use crate::rules::{ReadRule, Reuse};
 use crate::semantics::cache_control::RequestDirectives;
@@ -68,8 +68,8 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     if !site.shared.groups.is_current(entry.sequence(), entry.groups()) {
         return absent(Forward::Stale, None, None);
     }
-    if !is_accepted(site, rule, read.partition, now) {
-        let known = accepted_before_outage(site, read.partition).then_some(entry);
+    if !is_accepted(site, rule, read.credential, now) {
+        let known = accepted_before_outage(site, read.credential, now).then_some(entry);
         return absent(Forward::Stale, Some(Detail::Unaccepted), known);
     }
     if asks.no_cache {
@@ -93,7 +93,7 @@ pub(super) fn usable(
 ) -> Option<Arc<Entry>> {
     let entry = site.shared.memory.get(key)?;
     let usable = site.shared.groups.is_current(entry.sequence(), entry.groups())
-        && is_accepted(site, read.rule(site), read.partition, now)
+        && is_accepted(site, read.rule(site), read.credential, now)
         && matches!(entry.freshness(now), Freshness::Fresh(left) if satisfies(asks, &entry, left, now));
     usable.then_some(entry)
 }
@@ -106,19 +106,22 @@ fn satisfies(asks: &RequestDirectives, entry: &Entry, left: Duration, now: Times
 /// Whether the API accepted this credential lately (invariant 4). Callers without a credential need
 /// none: what was answered to nobody in particular is for anybody. While the API gives no answer at
 /// all, time stands still for acceptances.
-fn is_accepted(site: &Site, rule: &ReadRule, partition: Partition, now: Timestamp) -> bool {
-    if rule.anonymous || partition == Partition::ANONYMOUS {
+pub(super) fn is_accepted(site: &Site, rule: &ReadRule, credential: CredentialId, now: Timestamp) -> bool {
+    if rule.anonymous || credential == CredentialId::ANONYMOUS {
         return true;
     }
-    let at = |now| site.shared.acceptance.is_accepted(site.id, partition, now, site.config.accept_for);
-    at(now) || site.upstream.failing_since().is_some_and(|since| at(now.before(since.elapsed())))
+    let (acceptance, accept_for) = (&site.shared.acceptance, site.config.accept_for);
+    acceptance.is_accepted(site.id, credential, now, accept_for)
+        || site.upstream.failing_since().is_some_and(|since| {
+            acceptance.was_accepted(site.id, credential, now.before(since.elapsed()), now, accept_for)
+        })
 }
 
 /// Whether the API had accepted this credential lately when it began to answer only that it is down. Who
 /// was in then may see the last known state, though nobody can be accepted now.
-fn accepted_before_outage(site: &Site, partition: Partition) -> bool {
+fn accepted_before_outage(site: &Site, credential: CredentialId, now: Timestamp) -> bool {
     site.outage_since().is_some_and(|since| {
-        site.shared.acceptance.is_accepted(site.id, partition, since, site.config.accept_for)
+        site.shared.acceptance.was_accepted(site.id, credential, since, now, site.config.accept_for)
     })
 }
 

@@ -62,12 +62,11 @@ impl Site {
             counter: metrics.call(&self.shared.registry, Cause::Operation),
             upgrade: false,
         };
-        let caller = Caller::One(writer.partition);
-        let left = self.shared.clock.now();
+        let caller = Caller::One(writer.credential);
         let (answer, _place) = forward::send(self, caller, outgoing).await.ok()?;
         let status = answer.parts.status;
         // That forebay uses a credential says nothing of whoever it belongs to; that it is refused does.
-        forward::learn(self, caller, Accepts::Nobody, status, left);
+        forward::learn(self, caller, Accepts::Nobody, status);
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Some(Reply::Refused),
             status if self.dialect().is_outage(status) => return None,

@@ -12,7 +12,6 @@ use tokio::sync::oneshot;
 
 use super::Failure;
 use super::actors;
-use super::admit::Caller;
 use super::audit;
 use super::body::Body;
 use super::carried::Carried;
@@ -24,9 +23,9 @@ use super::respond::{self, Asked};
 use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::Entry;
-use crate::cache::flight::{Begin, Join, Landing, Waiter};
+use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Waiter};
 use crate::cache::groups::{GroupId, Settling};
-use crate::cache::key::Key;
+use crate::cache::key::{Key, Partition};
 use crate::clock::Timestamp;
 use crate::rules::Reuse;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
@@ -46,6 +45,8 @@ enum Flown {
     Answered(Response<Body>),
     /// The reader has to fetch for itself, with the key that is to be judged anew.
     Alone(Detail, Option<Key>),
+    /// It brought something that is not for this reader's credential.
+    Apart,
 }
 
 /// What this reader is to the flight it waits for.
@@ -82,7 +83,8 @@ impl Reading {
         if self.absent.asks.only_if_cached {
             return self.failed(Failure::OnlyIfCached);
         }
-        let key = self.absent.key;
+        let company = self.company();
+        let key = self.passenger(company).key(self.absent.key);
         // What only collapses is never stored, so that its answers are not storable is no news.
         let collapses_only = self.read.rule(&self.site).reuse == Reuse::CollapseOnly;
         let flown = if *self.request.method() == Method::HEAD {
@@ -90,10 +92,15 @@ impl Reading {
         } else if !collapses_only && self.site.shared.is_uncacheable(key, self.started) {
             Flown::Alone(Detail::Uncacheable, Some(key))
         } else {
-            self.fly().await
+            match self.fly(company).await {
+                // Once more, with its own kind.
+                Flown::Apart => self.fly(Company::Own).await,
+                flown => flown,
+            }
         };
         match flown {
             Flown::Answered(response) => response,
+            Flown::Apart => self.failed(Failure::LeaderLost),
             Flown::Alone(detail, key) => {
                 let Self { site, request, client, started, read, absent } = self;
                 let pass = read.straight(absent.forward, detail);
@@ -130,7 +137,9 @@ impl Reading {
         let shared = &self.site.shared;
         let key = self.absent.key;
         let wanted = || shared.memory.get(key).is_some_and(|now| now.sequence() == entry.sequence());
-        if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, &groups, wanted) {
+        // A stale entry is found only for those whom the API accepts, so the refresh may carry this one's.
+        let who = self.read.credential;
+        if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, who, &groups, wanted) {
             tokio::spawn(fill::run(self.errand(Cause::Refresh), fill, None));
         }
         Some(self.stale(entry, |ttl| CacheStatus::Hit { ttl, detail: Some(Detail::StaleWhileRevalidate) }))
@@ -159,8 +168,8 @@ impl Reading {
 
     /// Whether this caller is one for the last known state, at `now`.
     fn may_have_stale(&self, now: Timestamp) -> bool {
-        let caller = Caller::One(self.read.partition);
-        actors::may_have_stale(&self.site, self.read.rule(&self.site), caller, self.client, now)
+        let (rule, caller) = (self.read.rule(&self.site), self.read.caller());
+        actors::may_have_stale(&self.site, rule, caller, self.client, now)
     }
 
     fn stale(&self, entry: &Arc<Entry>, status: impl FnOnce(i64) -> CacheStatus) -> Response<Body> {
@@ -190,20 +199,38 @@ impl Reading {
             endpoint: self.absent.endpoint,
             target: self.request.uri().path_and_query().expect("admitted with a path").clone(),
             headers: forward::fill_fields(&self.site, self.request.headers()),
-            principal: Caller::One(self.read.partition).principal(&self.site, self.client),
+            principal: self.read.caller().principal(&self.site, self.client),
             cause,
         }
     }
 
-    /// Joins the flight of the key or begins it, and waits for what comes of it.
-    async fn fly(&self) -> Flown {
+    /// With whom this reader may fly: with others only if the API accepted it lately, or if nobody else
+    /// can have this key.
+    fn company(&self) -> Company {
+        let (site, read) = (&self.site, &self.read);
+        let now = site.shared.clock.now();
+        match read.partition == Partition::of(read.credential)
+            || lookup::is_accepted(site, read.rule(site), read.credential, now)
+        {
+            true => Company::Shared,
+            false => Company::Own,
+        }
+    }
+
+    fn passenger(&self, company: Company) -> Passenger {
+        let join = if self.absent.asks.no_cache { Join::Refused } else { Join::Allowed };
+        Passenger { who: self.read.credential, company, join }
+    }
+
+    /// Joins the flight for this reader or begins it, and waits for what comes of it.
+    async fn fly(&self, company: Company) -> Flown {
         let shared = &self.site.shared;
         let groups: Arc<[GroupId]> = self.read.groups(&self.site, self.request.uri().query()).into();
         let unsettled = shared.groups.settling(&groups, self.started) == Settling::Open;
         let begun = shared.flights.begin(
             self.absent.key,
             &shared.groups,
-            if self.absent.asks.no_cache { Join::Refused } else { Join::Allowed },
+            self.passenger(company),
             || groups.clone(),
             || lookup::usable(&self.site, &self.read, self.absent.key, &self.absent.asks, self.started),
         );
@@ -223,18 +250,24 @@ impl Reading {
                 (waiter, Part::Leader(fetch, receiver))
             }
         };
-        self.land(waiter, part, unsettled).await
+        let key = self.passenger(company).key(self.absent.key);
+        self.land(waiter, key, part, unsettled).await
     }
 
-    async fn land(&self, waiter: Waiter<Failure>, mut part: Part, unsettled: bool) -> Flown {
+    /// Waits for the flight `key` and answers with what it came to.
+    async fn land(&self, waiter: Waiter<Failure>, key: Key, mut part: Part, unsettled: bool) -> Flown {
         let collapsed = matches!(part, Part::Follower);
         let (forward, detail) = match unsettled {
             true => (Forward::Bypass, Some(Detail::Unsettled)),
             false => (self.absent.forward, self.absent.detail),
         };
+        let is_owner = waiter.is_owner();
         let landing = part.landing(waiter).await;
         let waited = self.site.shared.clock.now().since(self.started);
         let response = match landing {
+            Landing::Apart => return Flown::Apart,
+            // It may have been refused, or have come to its own end, while it waited for another's.
+            Landing::Shared(..) if !is_owner && self.company() == Company::Own => return Flown::Apart,
             Landing::Shared(head, keeping, body) => {
                 if self.site.dialect().is_outage(head.status)
                     && let Some(response) = self.in_place_of(Some(head.status))
@@ -261,7 +294,7 @@ impl Reading {
                     }
                     Err(_) => self.failed(Failure::LeaderLost),
                 },
-                Part::Follower => return Flown::Alone(Detail::Uncacheable, Some(self.absent.key)),
+                Part::Follower => return Flown::Alone(Detail::Uncacheable, Some(key)),
             },
             Landing::Failed(failure) => match failure.is_outage().then(|| self.in_place_of(None)).flatten() {
                 Some(response) => response,

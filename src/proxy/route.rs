@@ -6,10 +6,10 @@ use http::{Method, Request};
 
 use super::admit::{Admitted, Caller};
 use super::counters::RuleMetrics;
-use super::{Failure, Site};
+use super::{Failure, Site, share};
 use crate::cache::groups::{GroupId, GroupName};
-use crate::cache::key::{Key, KeyParts, Partition};
-use crate::rules::{Captures, Fields, Group, GroupTemplate, Match, ReadRule, Reuse, WriteRule};
+use crate::cache::key::{CredentialId, Key, KeyParts, Partition};
+use crate::rules::{Captures, Fields, Group, GroupTemplate, Match, ReadRule, Reuse, Sharing, WriteRule};
 use crate::semantics::cache_status::{Detail, Forward};
 use crate::semantics::fields;
 
@@ -31,7 +31,11 @@ pub(super) struct Read<'r> {
     pub rule: usize,
     pub captures: Captures,
     pub path: Cow<'r, str>,
+    /// Who asks.
+    pub credential: CredentialId,
+    /// Who may see the answer, and what that is.
     pub partition: Partition,
+    pub share: Sharing,
 }
 
 /// A request that is forwarded as it is, and why.
@@ -53,8 +57,8 @@ pub(super) struct Write<'r> {
 }
 
 /// Decides which way a request goes.
-pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, admitted: Admitted<'r>) -> Route<'r> {
-    let Admitted { path, caller } = admitted;
+pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, mut admitted: Admitted<'r>) -> Route<'r> {
+    let (path, caller) = (admitted.path.take(), admitted.caller);
     let method = request.method();
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     if !is_read && !matches!(*method, Method::OPTIONS | Method::TRACE) {
@@ -78,7 +82,7 @@ pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, admitted: Admit
     let Some((index, captures)) = found else {
         return Route::Pass(pass(None, path, Forward::Bypass, Detail::Unmatched));
     };
-    let Caller::One(partition) = caller else {
+    let Caller::One(credential) = caller else {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::AmbiguousCredential));
     };
     if site.rules.reads[index].reuse == Reuse::Pass {
@@ -87,7 +91,9 @@ pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, admitted: Admit
     if has_content(request) {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Request));
     }
-    Route::Read(Read { rule: index, captures, path, partition })
+    let rule = &site.rules.reads[index];
+    let (partition, share) = share::partition(site, rule, site.reads[index].share, credential, &admitted);
+    Route::Read(Read { rule: index, captures, path, credential, partition, share })
 }
 
 /// A GET with content has no defined meaning (RFC 9110 §9.3.1), so what it means is the API's to say.
@@ -99,17 +105,17 @@ fn has_content<B>(request: &Request<B>) -> bool {
 impl Read<'_> {
     /// The same without the request's borrow.
     pub fn detach(self) -> Read<'static> {
-        Read {
-            rule: self.rule,
-            captures: self.captures,
-            path: Cow::Owned(self.path.into_owned()),
-            partition: self.partition,
-        }
+        Read { path: Cow::Owned(self.path.into_owned()), ..self }
     }
 
     /// The rule.
     pub fn rule<'s>(&self, site: &'s Site) -> &'s ReadRule {
         &site.rules.reads[self.rule]
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> Caller {
+        Caller::One(self.credential)
     }
 
     /// The rule's counters.
@@ -170,7 +176,7 @@ impl Read<'_> {
 impl Read<'static> {
     /// The same read, forwarded as it is.
     pub fn straight(self, forward: Forward, detail: Detail) -> Pass<'static> {
-        let caller = Caller::One(self.partition);
+        let caller = self.caller();
         Pass { rule: Some(self.rule), path: self.path, caller, forward, detail }
     }
 }

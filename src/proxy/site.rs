@@ -10,19 +10,19 @@ use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
-use super::Failure;
 use super::audit::Audits;
 use super::counters::RuleMetrics;
 use super::operations::Operations;
+use super::{Failure, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
 use crate::cache::flight::Flights;
 use crate::cache::groups::Groups;
-use crate::cache::key::{Key, Partition, Secret};
+use crate::cache::key::{CredentialId, Key, Secret};
 use crate::cache::memory::Memory;
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::Dialect;
-use crate::rules::RuleSet;
+use crate::rules::{RuleSet, Sharing};
 use crate::telemetry::Registry;
 use crate::units::Share;
 use crate::upstream::{EndpointId, Upstream};
@@ -64,7 +64,7 @@ pub struct Shared {
     pub log_requests: std::sync::atomic::AtomicBool,
     pub(super) invalidations: [Counter; 7],
     uncacheable: Cache<Key, Timestamp>,
-    consoles: Cache<(u32, Partition, String), (EndpointId, Timestamp)>,
+    consoles: Cache<(u32, CredentialId, String), (EndpointId, Timestamp)>,
     epochs: Mutex<Epochs>,
 }
 
@@ -119,10 +119,10 @@ impl Shared {
             registry,
             memory: Memory::new(memory, max_object),
             max_object,
-            groups,
             flights: Arc::default(),
-            acceptance: Acceptance::default(),
+            acceptance: Acceptance::new(groups.clone()),
             actors: Actors::default(),
+            groups,
             log_requests: false.into(),
             invalidations,
             uncacheable: Cache::new(10_000),
@@ -151,18 +151,18 @@ impl Shared {
     }
 
     /// The console `owner` was opened by `caller` at `endpoint`.
-    pub(super) fn console_opened(&self, site: u32, caller: Partition, owner: &str, endpoint: EndpointId) {
+    pub(super) fn console_opened(&self, site: u32, caller: CredentialId, owner: &str, endpoint: EndpointId) {
         let at = self.clock.now();
         // A browser may open the websocket with another credential than the script that asked for it.
-        for caller in [caller, Partition::ANONYMOUS] {
+        for caller in [caller, CredentialId::ANONYMOUS] {
             self.consoles.insert((site, caller, owner.to_owned()), (endpoint, at));
         }
     }
 
     /// Where the console `owner` of `caller` was opened.
-    pub(super) fn console(&self, site: u32, caller: Partition, owner: &str) -> Option<EndpointId> {
+    pub(super) fn console(&self, site: u32, caller: CredentialId, owner: &str) -> Option<EndpointId> {
         let now = self.clock.now();
-        [caller, Partition::ANONYMOUS].into_iter().find_map(|caller| {
+        [caller, CredentialId::ANONYMOUS].into_iter().find_map(|caller| {
             let (endpoint, at) = self.consoles.get(&(site, caller, owner.to_owned()))?;
             (now.since(at) < CONSOLE_FOR).then_some(endpoint)
         })
@@ -241,6 +241,8 @@ pub(super) struct ReadSite {
     pub(super) name: Arc<str>,
     /// The rule's meaning and when it came into force, for keys.
     pub(super) meaning: u64,
+    /// Who shares its answers.
+    pub(super) share: Sharing,
     /// The rule's ignored query names and the API's.
     pub(super) ignored_query: Vec<String>,
     pub(super) metrics: RuleMetrics,
@@ -259,6 +261,7 @@ impl Site {
             .map(|(rule, meaning)| ReadSite {
                 name: rule.name.as_str().into(),
                 meaning,
+                share: share::effective(rule, config.dialect),
                 ignored_query: (config.dialect.ignored_query().iter().map(|n| n.to_string()))
                     .chain(rule.ignore_query.iter().cloned())
                     .collect(),

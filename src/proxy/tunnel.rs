@@ -55,7 +55,6 @@ pub(super) async fn tunnel(
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Tunnel),
         upgrade: true,
     };
-    let left = site.shared.clock.now();
     let (answer, place) = match forward::send(&site, pass.caller, outgoing).await {
         Ok(sent) => sent,
         Err(error) => {
@@ -67,7 +66,7 @@ pub(super) async fn tunnel(
     let protocol = answer.parts.headers.get(header::UPGRADE).cloned();
     let mut head = forward::head_of(answer.parts);
     if !switches {
-        forward::learn(&site, pass.caller, Accepts::Nobody, head.status, left);
+        forward::learn(&site, pass.caller, Accepts::Nobody, head.status);
     }
     let status = CacheStatus::Forwarded {
         forward: pass.forward,

@@ -25,7 +25,7 @@ use super::route::Write;
 use super::site::{InvalidationCause, Site};
 use crate::cache::entry::Head;
 use crate::cache::groups::GroupId;
-use crate::cache::key::Partition;
+use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::dialect::{Dialect, Task};
 use crate::rules::Fields;
@@ -159,12 +159,11 @@ impl Sending {
         let shared = &self.site.shared;
         match self.write.caller {
             Caller::Ambiguous => true,
-            Caller::One(partition) => {
+            Caller::One(credential) => {
                 let now = shared.clock.now();
                 let (acceptance, id) = (&shared.acceptance, self.site.id);
                 // Whoever only writes is known by what was changed before.
-                acceptance.is_accepted(id, partition, now, Duration::MAX)
-                    || acceptance.is_actor(id, partition, now, Duration::MAX)
+                acceptance.is_known(id, credential) || acceptance.is_actor(id, credential, now, Duration::MAX)
             }
         }
     }
@@ -174,9 +173,9 @@ impl Sending {
         let site = &self.site;
         self.write.rule(site)?.operation.as_ref()?;
         match self.write.caller {
-            Caller::One(partition) if partition != Partition::ANONYMOUS => {
+            Caller::One(credential) if credential != CredentialId::ANONYMOUS => {
                 let principal = self.write.caller.principal(site, self.client);
-                Some(Writer::new(headers, &site.config.credentials, partition, principal))
+                Some(Writer::new(headers, &site.config.credentials, credential, principal))
             }
             _ => None,
         }
@@ -198,7 +197,6 @@ impl Sending {
 struct Reach<'s> {
     sending: &'s Sending,
     groups: Arc<[GroupId]>,
-    left: Timestamp,
     writer: Option<Arc<Writer>>,
     judged: bool,
 }
@@ -208,7 +206,7 @@ impl<'s> Reach<'s> {
         let shared = &sending.site.shared;
         actors::about_to_write(&sending.site, &sending.write);
         shared.groups.write_leaves(&groups);
-        Self { sending, groups, left: shared.clock.now(), writer, judged: false }
+        Self { sending, groups, writer, judged: false }
     }
 
     /// Judges a known status (invariant 2).
@@ -221,7 +219,7 @@ impl<'s> Reach<'s> {
         let rule = self.sending.write.rule(site);
         self.remember_writer(Some(status));
         // A write accepts nobody: a login succeeds whatever other credential stands beside it.
-        forward::learn(site, caller, Accepts::Nobody, status, self.left);
+        forward::learn(site, caller, Accepts::Nobody, status);
         match status.as_u16() {
             401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
             400 | 422 if !is_known => self.judged = true,
@@ -308,10 +306,10 @@ impl<'s> Reach<'s> {
         }
         site.shared.groups.invalidate(&self.groups);
         // Whoever changed something, or may have, is an actor; a login or a console changes nothing.
-        if let Caller::One(partition) = self.sending.write.caller
-            && partition != Partition::ANONYMOUS
+        if let Caller::One(credential) = self.sending.write.caller
+            && credential != CredentialId::ANONYMOUS
         {
-            site.shared.acceptance.wrote(site.id, partition, site.shared.clock.now());
+            site.shared.acceptance.wrote(site.id, credential, site.shared.clock.now());
         }
         site.shared.count_invalidation(match self.sending.write.rule {
             Some(_) => InvalidationCause::Write,

@@ -1,7 +1,7 @@
 //! What can only be seen when rules are looked at together.
 
 use super::diagnostic::{Diagnostic, Severity};
-use super::template::GroupTemplate;
+use super::template::{ACCEPTANCES, GroupTemplate};
 use super::{Pattern, RuleSet};
 
 /// Rules that can never match because an earlier one of the same pack takes all their paths.
@@ -60,7 +60,8 @@ pub(super) fn warnings(set: &RuleSet) -> Vec<Diagnostic> {
     let writes = set.writes.iter().map(|rule| (&rule.invalidates, &rule.source, rule.line, rule.column));
     let tasks = set.tasks.iter().map(|rule| (&rule.invalidates, &rule.source, rule.line, rule.column));
     for (invalidates, source, line, column) in writes.chain(tasks) {
-        for group in invalidates.iter().filter(|group| lonely(group, &of_reads)) {
+        let unread = |group: &&GroupTemplate| group.as_str() != ACCEPTANCES && lonely(group, &of_reads);
+        for group in invalidates.iter().filter(unread) {
             let message = format!("no read has the group `{}`", group.as_str());
             warn(group.as_str(), source, line, column, message);
         }

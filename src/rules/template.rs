@@ -11,6 +11,10 @@ use super::fields::Fields;
 use super::pattern::Captures;
 use super::tasks::{TaskField, TaskNames};
 
+/// The group that stands for the API's acceptance of every credential: a write that names it ends all of
+/// them, because it may have taken rights away.
+pub const ACCEPTANCES: &str = "acceptances";
+
 /// A group, or part of the API's tree.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Group {

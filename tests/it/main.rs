@@ -28,6 +28,7 @@ mod polling;
 mod reload;
 mod requests;
 mod schema;
+mod sharing;
 mod storing;
 mod streams;
 mod support;

@@ -13,6 +13,7 @@ fn entry(fields: &[(&str, &str)], body: &[&'static str], at: Timestamp) -> Entry
     let about = Provenance {
         target: "/a?b=1".into(),
         rule: "rule".into(),
+        share: crate::rules::Sharing::Credential,
         site: 3,
         sequence: Groups::new(Secret::random()).next(),
         groups: [].into(),

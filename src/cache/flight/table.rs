@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::{Fill, Flight, LeaderLost, Waiter};
 use crate::cache::entry::Entry;
 use crate::cache::groups::{GroupId, Groups};
-use crate::cache::key::Key;
+use crate::cache::key::{CredentialId, Key};
 
 const SHARDS: usize = 64;
 
@@ -20,6 +20,36 @@ pub enum Join {
     Allowed,
     /// None: the fetch must leave after the request came (RFC 9111 §5.2.1.4).
     Refused,
+}
+
+/// With whom a reader may share a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    /// With all for whom the key is: the API has accepted this credential, or the key is its alone.
+    Shared,
+    /// With readers of the same credential only: what comes may be stored for all, if the API accepts it.
+    Own,
+}
+
+/// Who wants to fly, and with whom.
+#[derive(Clone, Copy, Debug)]
+pub struct Passenger {
+    /// The credential that the fetch would carry.
+    pub who: CredentialId,
+    /// With whom.
+    pub company: Company,
+    /// Whether a fetch under way will do.
+    pub join: Join,
+}
+
+impl Passenger {
+    /// The key of the flight for it to an entry's `key`.
+    pub fn key(&self, key: Key) -> Key {
+        match self.company {
+            Company::Shared => key,
+            Company::Own => key.of_one(self.who),
+        }
+    }
 }
 
 /// How a reader goes on.
@@ -48,41 +78,44 @@ impl<F> Default for Flights<F> {
 }
 
 impl<F: From<LeaderLost>> Flights<F> {
-    /// Joins the flight of `key`, or begins one. `stored` looks once more into the store, under the
+    /// Joins the flight to `key` that is for `passenger`, or begins one. `stored` looks once more into the store, under the
     /// lock that an ending flight stores under.
     pub fn begin(
         self: &Arc<Self>,
-        key: Key,
+        stored_as: Key,
         clock: &Groups,
-        join: Join,
+        passenger: Passenger,
         groups: impl FnOnce() -> Arc<[GroupId]>,
         stored: impl FnOnce() -> Option<Arc<Entry>>,
     ) -> Begin<F> {
+        let (key, who) = (passenger.key(stored_as), passenger.who);
         let mut shard = self.shard(key).lock();
-        if join == Join::Allowed {
+        if passenger.join == Join::Allowed {
             if let Some(flight) = shard.get(&key)
                 && clock.is_current(flight.sequence, &flight.groups)
             {
-                return flight.subscribe().map_or(Begin::Full, Begin::Joined);
+                return flight.subscribe(who).map_or(Begin::Full, Begin::Joined);
             }
             if let Some(entry) = stored() {
                 return Begin::Stored(entry);
             }
         }
         let groups = groups();
-        let flight = Arc::new(Flight::new(clock.next(), groups));
-        let waiter = flight.subscribe().expect("a new flight has room");
+        let flight = Arc::new(Flight::new(clock.next(), groups, who));
+        let waiter = flight.subscribe(who).expect("a new flight has room");
         shard.insert(key, flight.clone());
-        Begin::Leads(Fill::new(flight, self.clone(), key), waiter)
+        Begin::Leads(Fill::new(flight, self.clone(), key, stored_as), waiter)
     }
 
-    /// Begins a flight that nobody waits for yet, unless a usable one is under way: a refresh. `wanted`
+    /// Begins a flight that nobody waits for yet, unless a usable one is under way: a refresh with the
+    /// credential `who`, which must be one that the API has accepted. `wanted`
     /// looks once more, under the lock that an ending flight stores under, whether what is to be
     /// refreshed is still there.
     pub fn begin_refresh(
         self: &Arc<Self>,
         key: Key,
         clock: &Groups,
+        who: CredentialId,
         groups: &Arc<[GroupId]>,
         wanted: impl FnOnce() -> bool,
     ) -> Option<Fill<F>> {
@@ -92,9 +125,9 @@ impl<F: From<LeaderLost>> Flights<F> {
         {
             return None;
         }
-        let flight = Arc::new(Flight::new(clock.next(), groups.clone()));
+        let flight = Arc::new(Flight::new(clock.next(), groups.clone(), who));
         shard.insert(key, flight.clone());
-        Some(Fill::new(flight, self.clone(), key))
+        Some(Fill::new(flight, self.clone(), key, key))
     }
 
     /// Takes `flight` out of the table, if it is still the one of `key`, after running `store`.
@@ -104,6 +137,19 @@ impl<F: From<LeaderLost>> Flights<F> {
         {
             store();
             place.remove();
+        }
+    }
+
+    /// Runs `store` under the lock of `shared`, which nobody stores that key without, if `flight` is still
+    /// the one of its own `key`. Both locks are held, always the one of the lower place first, so that a
+    /// purge finds either the flight or what it stored.
+    pub(super) fn beside(&self, key: Key, flight: &Arc<Flight<F>>, shared: Key, store: impl FnOnce()) {
+        let (own, other) = (Self::place(key), Self::place(shared));
+        let first = self.shards[own.min(other)].lock();
+        let second = (own != other).then(|| self.shards[own.max(other)].lock());
+        let table = second.as_ref().filter(|_| own > other).unwrap_or(&first);
+        if table.get(&key).is_some_and(|there| Arc::ptr_eq(there, flight)) {
+            store();
         }
     }
 
@@ -130,6 +176,10 @@ impl<F: From<LeaderLost>> Flights<F> {
     }
 
     fn shard(&self, key: Key) -> &Shard<F> {
-        &self.shards[key.spread() % SHARDS]
+        &self.shards[Self::place(key)]
+    }
+
+    fn place(key: Key) -> usize {
+        key.spread() % SHARDS
     }
 }

@@ -12,6 +12,7 @@ use crate::cache::groups::{GroupId, GroupName, Groups, Sequence};
 use crate::cache::key::{Key, KeyParts, Partition, Secret};
 use crate::cache::memory::Memory;
 use crate::clock::Timestamp;
+use crate::rules::Sharing;
 use crate::semantics::query::Separators;
 
 /// How many objects and groups a plan may name.
@@ -76,7 +77,7 @@ fn parts(path: &str) -> KeyParts<'_> {
     KeyParts {
         site: 0,
         rule: 0,
-        partition: Partition::ANONYMOUS,
+        partition: Partition::EVERYONE,
         endpoint: None,
         path,
         query: None,
@@ -99,6 +100,7 @@ pub fn entry(version: u64, sequence: Sequence, groups: Arc<[GroupId]>) -> Arc<En
     let about = Provenance {
         target: String::new(),
         rule: "model".into(),
+        share: Sharing::Everyone,
         site: 0,
         sequence,
         groups,

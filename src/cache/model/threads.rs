@@ -8,7 +8,8 @@ use http_body_util::BodyExt as _;
 use tokio::task::{JoinSet, yield_now};
 
 use super::core::{Core, NoAnswer, entry, halves, head, version};
-use crate::cache::flight::{Begin, Fill, Join, Keeping, Landing};
+use crate::cache::flight::{Begin, Company, Crossing, Fill, Join, Keeping, Landing, Passenger};
+use crate::cache::key::CredentialId;
 
 const READERS: usize = 6;
 const READS: usize = 1_000;
@@ -40,7 +41,7 @@ impl Api {
             0..8 => return drop(fill),
             8..16 => return fill.release(),
             16..24 => return fill.fail(NoAnswer),
-            _ => fill.share(head(), Keeping::Kept),
+            _ => fill.share(head(), Keeping::Kept, Crossing::Everybody),
         }
         let _ = fill.push(first);
         yield_now().await;
@@ -67,7 +68,7 @@ impl Api {
         let begun = self.core.flights.begin(
             self.core.keys[object],
             &self.core.groups,
-            join,
+            Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join },
             || self.core.groups_of(OBJECTS[object]),
             || self.core.usable(object),
         );
@@ -89,7 +90,7 @@ impl Api {
         }
         match waiter.landing().await {
             Landing::Shared(_, _, body) => body.collect().await.ok().map(|body| whole(&body.to_bytes())),
-            Landing::Alone | Landing::Failed(NoAnswer) => None,
+            Landing::Alone | Landing::Apart | Landing::Failed(NoAnswer) => None,
         }
     }
 

@@ -103,7 +103,7 @@ impl Waiting {
         let landing = Box::pin(async {
             match waiter.landing().await {
                 Landing::Shared(_, _, body) => Landed::Body(body.collect().await.ok().map(|b| b.to_bytes())),
-                Landing::Alone => Landed::Alone,
+                Landing::Alone | Landing::Apart => Landed::Alone,
                 Landing::Failed(NoAnswer) => Landed::Failed,
             }
         });

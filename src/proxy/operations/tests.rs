@@ -2,7 +2,7 @@ use super::ended::MAX_ENDED;
 use super::watch::{FIRST_PACE, LAST_PACE};
 use super::*;
 use crate::cache::groups::{GroupName, Settling};
-use crate::cache::key::{Partition, Secret};
+use crate::cache::key::{CredentialId, Secret};
 
 struct Lab {
     clock: Clock,
@@ -243,7 +243,7 @@ fn beyond_the_bound_others_hold_nothing_and_writes_hold_until_the_cap() {
 fn writer() -> Arc<Writer> {
     let headers = [("authorization", "secret"), ("cookie", "PVEAuthCookie=secret"), ("accept", "x")];
     let headers = headers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    Writer::new(&headers.collect(), &[], Partition::ANONYMOUS, 7)
+    Writer::new(&headers.collect(), &[], CredentialId::ANONYMOUS, 7)
 }
 
 impl Lab {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, header};
 
 use super::{Name, Open, Operation, Operations, Origin};
-use crate::cache::key::Partition;
+use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::dialect::{TaskEvent, TaskState};
 
@@ -32,15 +32,20 @@ const STRIKES: u8 = 3;
 /// A credential that wrote, for asking after what it started.
 pub struct Writer {
     fields: HeaderMap,
-    /// The partition of the credential.
-    pub partition: Partition,
+    /// The credential.
+    pub credential: CredentialId,
     /// Who is charged for the calls.
     pub principal: u128,
 }
 
 impl Writer {
     /// The credential among `headers`; `more` names further fields that are one.
-    pub fn new(headers: &HeaderMap, more: &[HeaderName], partition: Partition, principal: u128) -> Arc<Self> {
+    pub fn new(
+        headers: &HeaderMap,
+        more: &[HeaderName],
+        credential: CredentialId,
+        principal: u128,
+    ) -> Arc<Self> {
         let mut fields = HeaderMap::new();
         for name in [header::AUTHORIZATION, header::COOKIE].iter().chain(more) {
             for value in headers.get_all(name) {
@@ -49,7 +54,7 @@ impl Writer {
                 fields.append(name.clone(), value);
             }
         }
-        Arc::new(Self { fields, partition, principal })
+        Arc::new(Self { fields, credential, principal })
     }
 
     /// The fields of a request with this credential.

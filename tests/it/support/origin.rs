@@ -166,6 +166,8 @@ pub struct Origin {
 #[derive(Default)]
 pub struct Script {
     replies: Mutex<HashMap<String, VecDeque<Reply>>>,
+    /// What goes before: a part of the head, `METHOD path` or nothing for all, and the reply.
+    special: Mutex<Vec<(String, String, Reply)>>,
     calls: Mutex<Vec<Call>>,
 }
 
@@ -206,6 +208,12 @@ impl Origin {
     /// The next calls of `METHOD path` get these replies, the last one for good.
     pub fn on_each(&self, call: &str, replies: impl IntoIterator<Item = Reply>) {
         self.script.replies.lock().insert(call.into(), replies.into_iter().collect());
+    }
+
+    /// From now on calls of `METHOD path`, or all if that is empty, get `reply` if their head contains
+    /// `part`, whatever else is said of them; the latest such word counts.
+    pub fn to(&self, part: &str, call: &str, reply: Reply) {
+        self.script.special.lock().insert(0, (part.into(), call.into(), reply));
     }
 
     /// All calls so far.
@@ -301,6 +309,12 @@ async fn receive(stream: &mut TcpStream, unread: &mut Vec<u8>, script: &Script) 
         calls.push(Call { method, target, head, body: Vec::new() });
         calls.len()
     };
+    let special = {
+        let (calls, special) = (script.calls.lock(), script.special.lock());
+        let head = &calls[number - 1].head;
+        let meant = |part: &str, call: &str| head.contains(part) && (call.is_empty() || call == called);
+        special.iter().find(|(part, call, _)| meant(part, call)).map(|(.., reply)| reply.clone())
+    };
     let mut left = length;
     while left > 0 {
         if unread.is_empty() && stream.read_buf(unread).await.ok()? == 0 {
@@ -310,6 +324,9 @@ async fn receive(stream: &mut TcpStream, unread: &mut Vec<u8>, script: &Script) 
         left -= unread.len();
         script.calls.lock()[number - 1].body.append(unread);
         *unread = rest;
+    }
+    if let Some(reply) = special {
+        return Some((number, reply));
     }
     let mut replies = script.replies.lock();
     let reply = match replies.get_mut(&called) {

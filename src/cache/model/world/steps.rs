@@ -6,7 +6,8 @@ use std::task::{Context, Poll, Waker};
 
 use super::{Fetch, Landed, Machine, Waiting, World, WriteStep};
 use crate::cache::entry::Entry;
-use crate::cache::flight::{Begin, Join, Keeping};
+use crate::cache::flight::{Begin, Company, Crossing, Join, Keeping, Passenger};
+use crate::cache::key::CredentialId;
 use crate::cache::model::core::{NoAnswer, entry, halves, head, version};
 use crate::cache::model::plan::{Fate, FirstPoll, Mutation, Reader};
 
@@ -41,7 +42,7 @@ impl World<'_> {
             self.core.flights.begin(
                 self.core.keys[object],
                 &self.core.groups,
-                join,
+                Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join },
                 || self.core.groups_of(self.plan.objects[object]),
                 || match self.mutated(Mutation::SecondLookLeftOut) {
                     true => None,
@@ -150,8 +151,13 @@ impl World<'_> {
 
     pub(super) fn refresh(&mut self, number: usize, Reader { object, fate, .. }: Reader) -> Machine {
         let groups = self.core.groups_of(self.plan.objects[object]);
-        let begun =
-            self.core.flights.begin_refresh(self.core.keys[object], &self.core.groups, &groups, || true);
+        let begun = self.core.flights.begin_refresh(
+            self.core.keys[object],
+            &self.core.groups,
+            CredentialId::ANONYMOUS,
+            &groups,
+            || true,
+        );
         if let Some(fill) = begun {
             self.leave(number, Fetch { object, fate, fill });
         }
@@ -165,7 +171,7 @@ impl World<'_> {
             Fate::Fails => fetch.fill.fail(NoAnswer),
             Fate::Alone => fetch.fill.release(),
             Fate::Whole | Fate::LostInBody | Fate::BreaksOff | Fate::Streams => {
-                fetch.fill.share(head(), Keeping::Kept);
+                fetch.fill.share(head(), Keeping::Kept, Crossing::Everybody);
                 let [first, _] = halves(version);
                 // Nobody waits for a refresh; it goes on for the store.
                 let _ = fetch.fill.push(first);

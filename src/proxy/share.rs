@@ -1,0 +1,80 @@
+//! Who shares an answer: the partition that a rule's `share` makes of a credential.
+//!
+//! What a credential claims decides only where its answers are looked for and kept; whether it may have
+//! any is asked of the API (`cache::acceptance`), for each credential by itself.
+
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+
+use super::Site;
+use super::admit::Admitted;
+use crate::cache::acceptance::Evidence;
+use crate::cache::groups::Sequence;
+use crate::cache::key::{CredentialId, Partition};
+use crate::clock::Timestamp;
+use crate::dialect::Dialect;
+use crate::rules::{ReadRule, Reuse, Sharing};
+use crate::semantics::date;
+
+/// How much later than the `Date` of an answer the API may have judged the credential: dates have whole
+/// seconds.
+const DATE_STEP: u64 = 1;
+
+/// Who really shares what `rule` keeps. What is never kept crosses to nobody; where the API's
+/// credentials name no principal, or none is ever confirmed, nothing can be a principal's.
+pub(super) fn effective(rule: &ReadRule, dialect: Dialect) -> Sharing {
+    match rule.share {
+        _ if matches!(rule.reuse, Reuse::CollapseOnly | Reuse::Pass) => Sharing::Credential,
+        // Where the API accepts nobody, a claimed principal is all there is.
+        Sharing::Principal | Sharing::Rights if rule.anonymous || !dialect.names_principals() => {
+            Sharing::Credential
+        }
+        // Equal rights are not compared yet; a principal's are certainly equal to its own.
+        Sharing::Rights => Sharing::Principal,
+        share => share,
+    }
+}
+
+/// The partition of whoever sent a request, under a rule whose answers `share` share, and who really
+/// shares it.
+pub(super) fn partition(
+    site: &Site,
+    rule: &ReadRule,
+    share: Sharing,
+    who: CredentialId,
+    admitted: &Admitted<'_>,
+) -> (Partition, Sharing) {
+    // Who has no credential can have none accepted: it shares what the API tells everybody, or nothing.
+    let named = who != CredentialId::ANONYMOUS || rule.anonymous;
+    let shared = match share {
+        Sharing::Everyone if named => Some(Partition::EVERYONE),
+        Sharing::Principal | Sharing::Rights => site
+            .dialect()
+            .claims(&admitted.credential)
+            .principal
+            .map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name])),
+        _ => None,
+    };
+    shared.map_or((Partition::of(who), Sharing::Credential), |shared| (shared, share))
+}
+
+/// What a success says of the credential in `sent`, whose request took `sequence` and left at `left`.
+/// `answer` are the fields of the success.
+pub(super) fn evidence(
+    site: &Site,
+    sent: &HeaderMap,
+    answer: &HeaderMap,
+    sequence: Sequence,
+    left: Timestamp,
+) -> Evidence {
+    let claims = site.dialect().claims(&site.dialect().credential(sent, &site.config.credentials));
+    let principal = claims.principal.map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name]));
+    let ends = claims.ends.map(|ends| {
+        // By the API's own clock, which is the one that ends it: ours may differ, and may be set.
+        let there = date::field(answer, &header::DATE).and_then(|at| u64::try_from(at.unix_timestamp()).ok());
+        let there = there.unwrap_or_else(|| site.shared.clock.wall_seconds()) + DATE_STEP;
+        left.after(Duration::from_secs(ends.saturating_sub(there)))
+    });
+    Evidence { sequence, left, principal, ends }
+}
