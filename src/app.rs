@@ -244,6 +244,10 @@ fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
         *next = (*next).max(id + 1);
         let name = settings.name;
         let rules = settings.rules.expect("rules were named or chosen by probing");
+        if let Some(exposed) = settings.site.credential.as_ref().filter(|credential| credential.is_exposed) {
+            let file = exposed.file.display();
+            tracing::warn!(upstream = %name, "everybody on this machine may read the credential in {file}");
+        }
         client.apply_limits();
         let site = Arc::new(Site::new(shared.clone(), id, settings.site, rules, client));
         match sites.get_mut(&name) {

@@ -12,6 +12,7 @@ mod fill;
 mod forward;
 mod lookup;
 mod operations;
+mod own;
 mod poll;
 mod purge;
 mod read;
@@ -34,6 +35,7 @@ pub use body::Body;
 pub use error::Failure;
 pub use explain::{Explanation, explain};
 pub use operations::{Origin as OperationOrigin, Shown as OperationShown};
+pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 

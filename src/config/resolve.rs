@@ -1,6 +1,7 @@
 //! What the names in a configuration mean: upstreams, files, rules, and what follows from what.
 
 pub(super) mod coverage;
+mod credential;
 pub(super) mod packs;
 mod upstream;
 

@@ -124,7 +124,7 @@ impl Settings {
     }
 
     /// Every file that these settings were made from or name, besides the configuration itself: rule
-    /// packs, certificates, keys, the token.
+    /// packs, certificates, keys, credentials, the token.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.admin.token_file.iter().cloned().collect();
         for listener in &self.listeners {
@@ -135,6 +135,7 @@ impl Settings {
             if let Trust::CaFile(path) = &tls.trust {
                 files.push(path.clone());
             }
+            files.extend(upstream.site.credential.iter().map(|credential| credential.file.clone()));
             files.extend(tls.client.iter().flat_map(|(certificate, key)| [certificate.clone(), key.clone()]));
             if let Some(rules) = &upstream.rules {
                 let sources =

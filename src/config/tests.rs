@@ -199,7 +199,7 @@ upstreams:
         "forebay.yaml:24:5: `sync` is part of the contract but not built yet",
         "forebay.yaml:25:5: `retry` is part of the contract but not built yet",
         "forebay.yaml:26:5: `breaker` is part of the contract but not built yet",
-        "forebay.yaml:27:5: `credential_file` is part of the contract but not built yet",
+        "forebay.yaml:27:22: `f` cannot be read",
         "forebay.yaml:28:3: the name of an upstream has",
         "forebay.yaml:28:26: at least one endpoint is needed",
         "broken.yaml:3:30: `{x}` is not a capture of the path",
@@ -290,4 +290,45 @@ fn a_start_without_a_file_has_the_defaults() {
     let wrong = Settings::for_upstream("h", None, Some("/nonexistent"), Some(absent), None).unwrap_err();
     let wrong: Vec<&str> = wrong.iter().map(|diagnostic| diagnostic.source.as_str()).collect();
     assert_eq!(wrong, ["--ca", "--upstream", "/nonexistent"]);
+}
+
+#[test]
+fn a_credential_file_is_right_or_wrong_at_its_line_and_never_shown() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let yaml = "upstreams:\n  lab:\n    endpoints: [https://pve1:8006]\n    rules: [proxmox]\n    \
+                credential_file: token\n";
+    let cases = [
+        ("Authorization: PVEAPIToken=a@pve!b=hidden\n", 0o600, None),
+        (
+            "Authorization: PVEAPIToken=a@pve!b=hidden\n",
+            0o604,
+            Some("forebay.yaml:5:22: warning: everybody on this machine may read `token`: chmod 600 token"),
+        ),
+        (
+            "# hidden\nPVEAPIToken=a@pve!b=hidden\n",
+            0o600,
+            Some("token:2:1: not a header line (`Name: value`)"),
+        ),
+        ("# hidden\n", 0o600, Some("token: there is no header line in it")),
+        ("X-Other: hidden\n", 0o600, Some("token: none of its header lines is a credential of this API")),
+    ];
+    for (text, mode, expected) in cases {
+        let directory = files(&[("forebay.yaml", yaml), ("token", text)]);
+        let (file, token) = (directory.path().join("forebay.yaml"), directory.path().join("token"));
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(mode)).expect("our own file");
+        let found: Vec<String> =
+            check(std::slice::from_ref(&file)).iter().map(Diagnostic::to_string).collect();
+        let found: Vec<&String> = found.iter().filter(|line| !line.contains("no address under")).collect();
+        let prefix = format!("{}/", directory.path().display());
+        assert_eq!(found.first().map(|line| line.replace(&prefix, "")).as_deref(), expected, "{found:?}");
+        assert!(!format!("{found:?}").contains("hidden"));
+        match load(&file) {
+            Ok(settings) => {
+                assert!(settings.files().contains(&token), "a change of it is a reload");
+                assert!(!format!("{settings:?}").contains("hidden"));
+            }
+            Err(mistakes) => assert!(!format!("{mistakes:?}").contains("hidden")),
+        }
+    }
 }

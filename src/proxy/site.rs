@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::audit::Audits;
 use super::counters::RuleMetrics;
 use super::operations::Operations;
+use super::own::OwnCredential;
 use super::{Failure, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
@@ -178,6 +179,8 @@ pub struct SiteConfig {
     pub dialect: Dialect,
     /// More fields that are a credential.
     pub credentials: Vec<HeaderName>,
+    /// What forebay's own background reads go with.
+    pub credential: Option<OwnCredential>,
     /// How long the API's acceptance of a credential counts.
     pub accept_for: Duration,
     /// How long a principal that wrote counts as an actor.
@@ -198,6 +201,7 @@ impl Default for SiteConfig {
             name: "upstream".into(),
             dialect: Dialect::Plain,
             credentials: Vec::new(),
+            credential: None,
             accept_for: Duration::from_secs(60),
             actor_window: Duration::from_secs(3600),
             operation_cap: Duration::from_secs(30 * 60),

@@ -49,8 +49,9 @@ pub struct RawUpstream {
     /// Whether answers are kept, or only counted; only `cache` is built.
     #[serde(default)]
     pub mode: Mode,
-    /// Not built yet.
-    pub credential_file: Option<NotBuilt>,
+    /// A file with header lines, such as `Authorization: PVEAPIToken=...`, which go with forebay's own
+    /// background reads and nothing else.
+    pub credential_file: Option<String>,
     /// Not built yet.
     pub feed: Option<NotBuilt>,
     /// Not built yet.

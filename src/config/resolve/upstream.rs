@@ -8,6 +8,7 @@ use super::Resolver;
 use super::coverage::{Scope, uncovered};
 use crate::config::raw::{Concurrency, Mode, Pins, RawLimit, RawLimitMatch, RawTlsOut, RawUpstream};
 use crate::config::settings::UpstreamSettings;
+use crate::dialect::Dialect;
 use crate::rules::document::{Step, at};
 use crate::rules::{Diagnostic, RuleSet, Severity};
 use crate::units::Span;
@@ -22,7 +23,6 @@ impl Resolver<'_> {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
         let keys = [
-            ("credential_file", raw.credential_file.is_some()),
             ("feed", raw.feed.is_some()),
             ("sync", raw.sync.is_some()),
             ("retry", raw.retry.is_some()),
@@ -93,6 +93,11 @@ impl Resolver<'_> {
                     self.error(&[&under("credentials")[..], &at![index]].concat(), message);
                 }
             }
+        }
+        if let Some(file) = &raw.credential_file {
+            let dialect = rules.as_ref().and_then(|rules| Dialect::named(&rules.api));
+            let extra = settings.site.credentials.clone();
+            settings.site.credential = self.credential(&under("credential_file"), file, dialect, &extra);
         }
         let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
         settings.site.audit = raw.audit.unwrap_or(settings.site.audit);
