@@ -5,6 +5,7 @@
 
 mod answer;
 mod entries;
+mod feed;
 mod guard;
 mod metrics;
 mod operations;

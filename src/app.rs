@@ -14,13 +14,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 
 use crate::admin::{Admin, ReloadError, Token, TokenError};
 use crate::cache::key::Secret;
 use crate::clock::Clock;
 use crate::config::{Settings, UpstreamSettings};
-use crate::proxy::{Body, Proxy, Shared, Site};
+use crate::proxy::{self, Body, Proxy, Shared, Site};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
 use crate::upstream::{Upstream, UpstreamError};
@@ -77,6 +77,9 @@ pub struct Sites(Mutex<ByName>);
 #[derive(Default)]
 struct ByName {
     sites: HashMap<String, (u32, Proxy)>,
+    /// What watches for changes made elsewhere: it ends with the upstream, and all with the process.
+    watches: HashMap<String, AbortHandle>,
+    watching: JoinSet<()>,
     /// The number for the next upstream. None is given twice: what is kept under one that is gone must
     /// not be found by another.
     next: u32,
@@ -93,6 +96,7 @@ impl Sites {
     /// Forgets the upstreams that `stays` does not pick, and gives their numbers.
     fn retain(&self, stays: impl Fn(&str) -> bool) -> Vec<u32> {
         let mut by_name = self.0.lock();
+        by_name.watches.extract_if(|name, _| !stays(name)).for_each(|(_, watch)| watch.abort());
         by_name.sites.extract_if(|name, _| !stays(name)).map(|(_, (id, _))| id).collect()
     }
 }
@@ -180,7 +184,7 @@ impl App {
     /// Lets what has begun finish, then stops.
     pub async fn drain(self) {
         self.core.draining.store(true, Ordering::Relaxed);
-        let mut draining = tokio::task::JoinSet::new();
+        let mut draining = JoinSet::new();
         let listeners = std::mem::take(&mut *self.core.listeners.lock());
         listeners.into_iter().for_each(|serving| drop(draining.spawn(serving.listener.drain())));
         draining.join_all().await;
@@ -188,6 +192,7 @@ impl App {
             admin.drain().await;
         }
         self.background.iter().for_each(JoinHandle::abort);
+        self.core.sites.0.lock().watching.abort_all();
     }
 }
 
@@ -239,7 +244,7 @@ fn is_same_api(site: &Site, upstream: &UpstreamSettings) -> bool {
 
 /// Puts what was planned into force; nothing of this can fail.
 fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
-    let ByName { sites, next } = &mut *sites.0.lock();
+    let ByName { sites, watches, watching, next } = &mut *sites.0.lock();
     for Planned { id, settings, client } in planned {
         *next = (*next).max(id + 1);
         let name = settings.name;
@@ -255,7 +260,11 @@ fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
                 *old = id;
                 proxy.reload(site);
             }
-            None => drop(sites.insert(name, (id, Proxy::new(site)))),
+            None => {
+                let proxy = Proxy::new(site);
+                watches.insert(name.clone(), watching.spawn(proxy::watch(proxy.clone())));
+                sites.insert(name, (id, proxy));
+            }
         }
     }
 }
@@ -292,7 +301,7 @@ async fn upkeep(shared: Arc<Shared>) {
 
 /// Asks after open operations, as whatever serves their upstream now. The questions end with the process.
 async fn follow(shared: Arc<Shared>, sites: Arc<Sites>) {
-    let mut asking = tokio::task::JoinSet::new();
+    let mut asking = JoinSet::new();
     loop {
         shared.operations.any_watched().await;
         tokio::time::sleep(ASK_EVERY).await;

@@ -3,6 +3,7 @@
 //! only this interface; nothing outside this module names an API.
 
 mod claims;
+mod feed;
 mod plain;
 mod proxmox;
 
@@ -13,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 pub use claims::{Claims, Principal};
+pub use feed::{Change, FeedReads, FeedRights, LogLine, LogNews, TaskList};
 
 use crate::semantics::query::Separators;
 
@@ -170,6 +172,11 @@ impl Dialect {
             Dialect::Proxmox => proxmox::resource_offset(path),
             Dialect::Plain => 0,
         }
+    }
+
+    /// The resource's own path in a path, or in a template of paths, that [`Dialect::read_path`] gave.
+    pub fn resource_of(self, path: &str) -> &str {
+        &path[self.resource_offset(path)..]
     }
 
     /// How the API splits a query.

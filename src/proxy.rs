@@ -5,9 +5,11 @@ mod admit;
 mod audit;
 mod body;
 mod carried;
+mod changes;
 mod counters;
 mod error;
 mod explain;
+mod feed;
 mod fill;
 mod forward;
 mod lookup;
@@ -22,6 +24,7 @@ mod share;
 mod site;
 mod tasks;
 mod tunnel;
+mod watch;
 mod write;
 
 use std::net::SocketAddr;
@@ -30,14 +33,17 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 
 pub use body::Body;
 pub use error::Failure;
 pub use explain::{Explanation, explain};
+pub use feed::{FeedConfig, FeedStanding, FeedState};
 pub use operations::{Origin as OperationOrigin, Shown as OperationShown};
 pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
+pub use watch::watch;
 
 use lookup::Lookup;
 use read::Reading;
@@ -49,17 +55,24 @@ use crate::semantics::fields;
 #[derive(Clone)]
 pub struct Proxy {
     site: Arc<ArcSwap<Site>>,
+    reloaded: Arc<Notify>,
 }
 
 impl Proxy {
     /// A proxy for `site`, which [`Proxy::reload`] replaces.
     pub fn new(site: Arc<Site>) -> Self {
-        Self { site: Arc::new(ArcSwap::new(site)) }
+        Self { site: Arc::new(ArcSwap::new(site)), reloaded: Arc::default() }
     }
 
     /// Serves requests by `site` from now on; those in progress keep the one they began with.
     pub fn reload(&self, site: Arc<Site>) {
         self.site.store(site);
+        self.reloaded.notify_one();
+    }
+
+    /// Waits for the next reload, or for the one that nobody waited for yet. For one that waits.
+    async fn reloaded(&self) {
+        self.reloaded.notified().await;
     }
 
     /// The site that requests are served by now.

@@ -16,6 +16,7 @@ pub mod template;
 mod check;
 mod compile;
 mod index;
+mod reach;
 mod tasks;
 
 use std::time::Duration;

@@ -88,7 +88,8 @@ pub(super) fn list(shared: &Shared, sites: &[Arc<Site>], wanted: &Wanted) -> Fou
 
 fn show(sites: &[Arc<Site>], entry: &Entry, now: Timestamp) -> Shown {
     let site = sites.iter().find(|site| site.id == entry.site());
-    let (ttl, stale) = match entry.freshness(now) {
+    let freshness = site.map_or_else(|| entry.freshness(now), |site| site.freshness(entry, now));
+    let (ttl, stale) = match freshness {
         Freshness::Fresh(left) => (left.as_secs() as i64, false),
         Freshness::Stale(past) => (-(past.as_secs() as i64), true),
     };

@@ -6,7 +6,7 @@ use crate::proxy::Shared;
 use crate::telemetry::Registry;
 
 /// What every metric means.
-const HELP: [(&str, &str); 21] = [
+const HELP: [(&str, &str); 22] = [
     ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
     (
         "forebay_upstream_requests_total",
@@ -31,6 +31,10 @@ const HELP: [(&str, &str); 21] = [
     (
         "forebay_operations_limited_total",
         "Operations that a bound kept from being followed to their end (open) or asked after (watched)",
+    ),
+    (
+        "forebay_feed_live",
+        "Whether changes made elsewhere are seen: 1 while the API's change feed is read or nothing is kept, else 0",
     ),
     ("forebay_audits_total", "Hits compared with the API, by rule and result"),
     ("forebay_tunnels", "Upgraded connections that are open"),

@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::Answer;
 use super::answer::{self, Problem};
+use super::feed::{self, FeedView};
 use super::operations::{self, OperationView};
 use super::query::Query;
 use crate::clock;
@@ -131,6 +132,8 @@ struct UpstreamView {
     paused_seconds: Option<u64>,
     operations_open: usize,
     operations: Vec<OperationView>,
+    /// The watch over changes made elsewhere; `null` where the API tells of none.
+    feed: Option<FeedView>,
 }
 
 #[derive(Serialize)]
@@ -167,6 +170,7 @@ pub(super) fn upstreams(shared: &Shared, sites: &[Arc<Site>]) -> Upstreams {
                 .map(|left| left.as_secs_f64().ceil() as u64),
             operations_open: shared.operations.open_of(site.id),
             operations: operations::of(shared, site),
+            feed: feed::of(site),
         }
     };
     Upstreams {
@@ -205,6 +209,8 @@ enum Meaning {
         stale_while_revalidate: String,
         stale_if_error: String,
         share: &'static str,
+        /// Whether `feed.ceiling` bounds the lifetime while changes made elsewhere are not watched for.
+        tasks_may_change: bool,
         groups: Vec<String>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         moving: Vec<String>,
@@ -239,7 +245,7 @@ pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
                 audits: sums(audits.get(&key).filter(|_| kind == "read").into_iter().flatten(), "result"),
             }
         };
-        for rule in &site.rules.reads {
+        for (place, rule) in site.rules.reads.iter().enumerate() {
             let meaning = Meaning::Read {
                 ttl: match rule.reuse {
                     Reuse::For(time) => Span(time).to_string(),
@@ -250,6 +256,7 @@ pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
                 stale_while_revalidate: Span(rule.stale_while_revalidate).to_string(),
                 stale_if_error: Span(rule.stale_if_error).to_string(),
                 share: rule.share.as_str(),
+                tasks_may_change: site.tasks_may_change(place),
                 groups: texts(&rule.groups),
                 moving: rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect(),
             };

@@ -289,13 +289,18 @@ impl Entry {
 
     /// How it stands to its freshness lifetime.
     pub fn freshness(&self, now: Timestamp) -> Freshness {
-        let age = self.age(now);
+        self.freshness_within(Duration::MAX, now)
+    }
+
+    /// The same where it is fresh for `ceiling` at most.
+    pub fn freshness_within(&self, ceiling: Duration, now: Timestamp) -> Freshness {
+        let (age, lifetime) = (self.age(now), self.lifetimes.fresh.min(ceiling));
         if self.soft_expired.load(Ordering::Relaxed) {
-            return Freshness::Stale(age.saturating_sub(self.lifetimes.fresh));
+            return Freshness::Stale(age.saturating_sub(lifetime));
         }
-        match self.lifetimes.fresh.checked_sub(age) {
+        match lifetime.checked_sub(age) {
             Some(left) if !left.is_zero() => Freshness::Fresh(left),
-            _ => Freshness::Stale(age - self.lifetimes.fresh),
+            _ => Freshness::Stale(age - lifetime),
         }
     }
 

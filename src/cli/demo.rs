@@ -107,6 +107,9 @@ async fn start(listen: Option<SocketAddr>) -> Result<(Arc<Sim>, App), Unusable> 
     let settings = Settings::for_upstream(&url, Some(listen), Some("proxmox"), None, None);
     let mut settings = settings.map_err(Unusable::Settings)?;
     settings.admin.address = free_or_any(DEFAULT_ADMIN);
+    for upstream in &mut settings.upstreams {
+        upstream.site.credential = Some(lab::credential());
+    }
     let app = App::start(settings, Clock::system()).await.map_err(Unusable::App)?;
     Ok((Arc::new(sim), app))
 }

@@ -152,7 +152,7 @@ upstreams:
     timeouts: {connect: 0s, idle: 5}
     audit: 1
     mode: observe
-    feed: {every: 2s, ceiling: 10s}
+    feed: {every: 1ms, ceiling: 0s}
     sync: []
     retry: {attempts: 3}
     breaker: {}
@@ -195,7 +195,8 @@ upstreams:
         "forebay.yaml:20:35: `5` is not a duration",
         "forebay.yaml:21:12: `1` is not a share",
         "forebay.yaml:22:11: `mode: observe` is part of the contract but not built yet",
-        "forebay.yaml:23:5: `feed` is part of the contract but not built yet",
+        "forebay.yaml:23:19: from 100ms to 1h",
+        "forebay.yaml:23:33: more than zero",
         "forebay.yaml:24:5: `sync` is part of the contract but not built yet",
         "forebay.yaml:25:5: `retry` is part of the contract but not built yet",
         "forebay.yaml:26:5: `breaker` is part of the contract but not built yet",

@@ -4,6 +4,7 @@
 //! each one that surprises is named where it is used.
 
 mod claims;
+pub(super) mod feed;
 mod published;
 pub(super) mod tasks;
 

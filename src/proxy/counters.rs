@@ -50,9 +50,11 @@ pub(super) enum Cause {
     Operation,
     Tunnel,
     Audit,
+    Watch,
 }
 
-const CAUSES: [&str; 8] = ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit"];
+const CAUSES: [&str; 9] =
+    ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit", "watch"];
 
 /// What comparing a hit with the API came to: the label `result` of `forebay_audits_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -115,6 +115,13 @@ fn read(
     explanation.invalidates = writes.map(|write| format!("{} {}", methods(write), write.name)).collect();
     explanation.moving = rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect();
     explanation.reason = read_reason(rule, share);
+    let kept = !matches!(rule.reuse, Reuse::Pass | Reuse::CollapseOnly);
+    if kept && dialect.feed().is_some() && rules.task_may_change(rule, dialect.resource_of(&rule.name)) {
+        explanation.reason.push_str(
+            " Tasks of others may change it: while the API's change feed is not read, it is kept for `feed.ceiling` \
+             at most.",
+        );
+    }
 }
 
 fn read_reason(rule: &ReadRule, share: Sharing) -> String {

@@ -54,6 +54,7 @@ pub(super) struct Direct {
 /// Fetches, shares and stores. `direct` takes the answer if it turns out to be for one client alone.
 pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<oneshot::Sender<Direct>>) {
     let shared = &errand.site.shared;
+    let _watched = errand.site.begin_fetch(errand.read.rule);
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
     let (answer, place) = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
@@ -100,7 +101,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
                 .and_then(|(lifetimes, verdict)| errand.bounded(&fill, settling, lifetimes, verdict))
                 .map(|lifetimes| Arc::new(errand.entry(&fill, &head, &chunks, lifetimes, at)));
             match entry {
-                Some(entry) => fill.finish(|| shared.memory.insert_newer(errand.key, entry)),
+                Some(entry) => {
+                    errand.site.note_kept(errand.read.rule, entry.lifetimes(), at);
+                    fill.finish(|| shared.memory.insert_newer(errand.key, entry));
+                }
                 None => fill.finish(|| ()),
             }
         }

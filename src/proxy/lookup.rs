@@ -75,7 +75,7 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     if asks.no_cache {
         return absent(Forward::Request, Some(Detail::NoCache), Some(entry));
     }
-    match entry.freshness(now) {
+    match entry.freshness_within(site.ceiling(read.rule, now), now) {
         Freshness::Fresh(left) if satisfies(&asks, &entry, left, now) => Lookup::Fresh(key, entry),
         Freshness::Fresh(_) => absent(Forward::Request, Some(Detail::NoCache), Some(entry)),
         Freshness::Stale(_) => absent(Forward::Stale, None, Some(entry)),
@@ -92,9 +92,10 @@ pub(super) fn usable(
     now: Timestamp,
 ) -> Option<Arc<Entry>> {
     let entry = site.shared.memory.get(key)?;
+    let freshness = entry.freshness_within(site.ceiling(read.rule, now), now);
     let usable = site.shared.groups.is_current(entry.sequence(), entry.groups())
         && is_accepted(site, read.rule(site), read.credential, now)
-        && matches!(entry.freshness(now), Freshness::Fresh(left) if satisfies(asks, &entry, left, now));
+        && matches!(freshness, Freshness::Fresh(left) if satisfies(asks, &entry, left, now));
     usable.then_some(entry)
 }
 

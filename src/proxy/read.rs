@@ -127,6 +127,7 @@ impl Reading {
         let past = lookup::staleness(entry, self.started);
         let unwilling = past >= entry.lifetimes().stale_while_revalidate
             || self.absent.for_outages_only
+            || entry.age(self.started) >= self.site.ceiling(self.read.rule, self.started)
             || asks.no_cache
             || asks.max_age.is_some()
             || asks.min_fresh.is_some();
@@ -176,7 +177,8 @@ impl Reading {
         let mut said = None;
         let now = self.site.shared.clock.now();
         let headers = self.request.headers();
-        let response = respond::stored(&self.site, headers, now, self.absent.key, entry, |ttl| {
+        let ceiling = self.site.ceiling(self.read.rule, now);
+        let response = respond::stored(&self.site, headers, now, self.absent.key, entry, ceiling, |ttl| {
             let status = status(ttl);
             said = Some(status);
             status

@@ -122,18 +122,21 @@ pub(super) fn hit<B>(
     entry: &Arc<Entry>,
 ) -> Response<Body> {
     let asked = Asked::new(site, read.metrics(site), request, client, now);
-    let response =
-        stored(site, request.headers(), now, key, entry, |ttl| CacheStatus::Hit { ttl, detail: None });
+    let ceiling = site.ceiling(read.rule, now);
+    let status = |ttl| CacheStatus::Hit { ttl, detail: None };
+    let response = stored(site, request.headers(), now, key, entry, ceiling, status);
     asked.conclude(Outcome::Hit, response)
 }
 
-/// An answer from the store, with the status that `status` makes of the seconds left to it.
+/// An answer from the store, with the status that `status` makes of the seconds left to it, which is
+/// fresh for `ceiling` at most.
 pub(super) fn stored(
     site: &Site,
     request: &HeaderMap,
     now: Timestamp,
     key: Key,
     entry: &Arc<Entry>,
+    ceiling: Duration,
     status: impl FnOnce(i64) -> CacheStatus,
 ) -> Response<Body> {
     let coded = if entry.compressible() && encoding::preferred(request) == encoding::Coding::Gzip {
@@ -143,7 +146,7 @@ pub(super) fn stored(
     };
     let entry = coded.as_ref().unwrap_or(entry);
     let age = entry.age(now);
-    let left = entry.lifetimes().fresh.as_secs() as i64 - age.as_secs() as i64;
+    let left = entry.lifetimes().fresh.min(ceiling).as_secs() as i64 - age.as_secs() as i64;
     let mut fields = HeaderMap::with_capacity(FIELDS);
     entry.write_fields(&mut fields);
     fields.insert(header::AGE, cache_status::age(age.as_secs()));

@@ -1,7 +1,7 @@
 //! What serving one upstream needs: its rules, its client, and its share of what all have in common.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::audit::Audits;
 use super::counters::RuleMetrics;
+use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
 use super::{Failure, share};
@@ -67,6 +68,8 @@ pub struct Shared {
     uncacheable: Cache<Key, Timestamp>,
     consoles: Cache<(u32, CredentialId, String), (EndpointId, Timestamp)>,
     epochs: Mutex<Epochs>,
+    /// What is known of changes made elsewhere, by upstream, for those that are served.
+    feeds: Mutex<HashMap<u32, Weak<Feed>>>,
 }
 
 /// Why groups were invalidated: the labels of `forebay_invalidations_total`.
@@ -129,7 +132,19 @@ impl Shared {
             uncacheable: Cache::new(10_000),
             consoles: Cache::new(10_000),
             epochs: Mutex::default(),
+            feeds: Mutex::default(),
             secret,
+        })
+    }
+
+    /// The feed of the upstream `site`, which the site before this one has if there was one.
+    fn feed(&self, site: u32, upstream: &str) -> Arc<Feed> {
+        let mut feeds = self.feeds.lock();
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        feeds.get(&site).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let feed = Arc::new(Feed::new(&self.registry, upstream));
+            feeds.insert(site, Arc::downgrade(&feed));
+            feed
         })
     }
 
@@ -189,6 +204,8 @@ pub struct SiteConfig {
     pub operation_cap: Duration,
     /// How long a write whose outcome is unknown holds its groups.
     pub unknown_hold: Duration,
+    /// How changes made elsewhere are watched for.
+    pub feed: FeedConfig,
     /// The share of hits that are compared with the API.
     pub audit: Share,
     /// The captures that a limit counts by; calls carry these along.
@@ -206,6 +223,7 @@ impl Default for SiteConfig {
             actor_window: Duration::from_secs(3600),
             operation_cap: Duration::from_secs(30 * 60),
             unknown_hold: Duration::from_secs(60),
+            feed: FeedConfig::default(),
             audit: Share(0.0),
             limit_captures: Vec::new(),
         }
@@ -230,6 +248,8 @@ pub struct Site {
     pub(super) seconds: Histogram,
     pub(super) collapsed: Counter,
     pub(super) tunnels: Gauge,
+    /// How far the news of changes made elsewhere has come.
+    pub(super) feed: Arc<Feed>,
     /// Which hits are compared with the API, and how many are now.
     pub(super) audits: Audits,
     /// Places in flight for callers that the API has not accepted lately.
@@ -249,6 +269,8 @@ pub(super) struct ReadSite {
     pub(super) share: Sharing,
     /// The rule's ignored query names and the API's.
     pub(super) ignored_query: Vec<String>,
+    /// Whether a task of somebody else could change it, and the API tells of tasks.
+    pub(super) tasks_may_change: bool,
     pub(super) metrics: RuleMetrics,
 }
 
@@ -269,6 +291,8 @@ impl Site {
                 ignored_query: (config.dialect.ignored_query().iter().map(|n| n.to_string()))
                     .chain(rule.ignore_query.iter().cloned())
                     .collect(),
+                tasks_may_change: config.dialect.feed().is_some()
+                    && rules.task_may_change(rule, config.dialect.resource_of(&rule.name)),
                 metrics: metrics(&rule.name),
             })
             .collect();
@@ -277,12 +301,14 @@ impl Site {
         let collapsed = shared.registry.counter("forebay_collapsed_total", &[("upstream", &config.name)]);
         let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
         let unmatched = metrics("none");
+        let feed = shared.feed(id, &config.name);
         let at_once = upstream.config().concurrency * upstream.config().endpoints.len();
         let strangers = Arc::new(Semaphore::new((at_once / 4).max(1)));
         Self {
             shared,
             id,
             audits: Audits::new(config.audit),
+            feed,
             config,
             rules,
             upstream,

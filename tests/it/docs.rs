@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
@@ -90,8 +91,16 @@ const WITH_A_PACK: &str = "upstreams: {lab: {endpoints: [https://pve1:8006], rul
 
 /// Makes the files that a configuration names, so that only what it says is judged.
 fn make_named_files(value: &Value, directory: &Path) {
-    const NAMES_A_FILE: [&str; 7] =
-        ["ca", "certificate", "key", "client_ca", "client_certificate", "client_key", "token_file"];
+    const NAMES_A_FILE: [&str; 8] = [
+        "ca",
+        "certificate",
+        "key",
+        "client_ca",
+        "client_certificate",
+        "client_key",
+        "token_file",
+        "credential_file",
+    ];
     match value {
         Value::Mapping(map) => {
             for (key, value) in map {
@@ -100,7 +109,10 @@ fn make_named_files(value: &Value, directory: &Path) {
                         let path = directory.join(file);
                         assert!(path.starts_with(directory), "`{file}`: documents use relative paths");
                         fs::create_dir_all(path.parent().expect("below the directory")).expect("writable");
-                        fs::write(path, "a token or a certificate\n").expect("writable");
+                        // What is a credential, is one that nobody else may read.
+                        let text = "# a token or a certificate\nAuthorization: PVEAPIToken=a@pve!b=c\n";
+                        fs::write(&path, text).expect("writable");
+                        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
                     }
                     _ => make_named_files(value, directory),
                 }

@@ -15,6 +15,7 @@ mod docs;
 mod drain;
 mod edges;
 mod elsewhere;
+mod feed;
 mod freshness;
 mod invalidation;
 mod keys;

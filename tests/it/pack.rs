@@ -11,6 +11,7 @@ use forebay::rules::{self, Fields, Group, Reuse, RuleSet, Sharing};
 use http::Method;
 
 mod tasks;
+mod unseen;
 
 const ENDPOINTS: &str = include_str!("../../rules/proxmox.endpoints.txt");
 const CHANGES: &str = include_str!("../data/proxmox-changes.txt");

@@ -120,7 +120,7 @@ fn a_bad_file_is_reported_and_changes_nothing() {
     let table = [
         ("rules.yaml", two("1h", "an hour"), "rules.yaml:4:47: "),
         ("rules.yaml", two("1h", "1h") + "    ttl: 2s\n  nonsense", "rules.yaml:"),
-        ("forebay.yaml", good.clone() + "cash: {}\n", "forebay.yaml:7:1: unknown field `cash`"),
+        ("forebay.yaml", good.clone() + "cash: {}\n", "forebay.yaml:8:1: unknown field `cash`"),
         (
             "forebay.yaml",
             good.replace("upstreams:", "upstreams:\n  bad: {endpoints: [gopher://x]}"),

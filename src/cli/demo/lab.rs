@@ -1,11 +1,13 @@
 //! The simulated cluster as the demo uses it, and the truth behind forebay's back.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::sim::proxmox::{ROOT_USER, Sim, SimConfig};
+use crate::proxy::OwnCredential;
+use crate::sim::proxmox::{AUDITOR_TOKEN, AUDITOR_TOKEN_SECRET, ROOT_USER, Sim, SimConfig};
 
 /// Nodes of the cluster.
 pub(super) const NODES: usize = 3;
@@ -49,6 +51,13 @@ pub(super) async fn start() -> std::io::Result<Sim> {
     let sim = Sim::start(config, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     sim.add_token(DASHBOARD_TOKEN, DASHBOARD_SECRET);
     Ok(sim)
+}
+
+/// What forebay itself reads the cluster's change feed with.
+pub(super) fn credential() -> OwnCredential {
+    let line = format!("Authorization: PVEAPIToken={AUDITOR_TOKEN}={AUDITOR_TOKEN_SECRET}");
+    OwnCredential::parse(line.as_bytes(), PathBuf::new(), false, None, &[])
+        .expect("a header line with the name of a token and its secret, both of them plain letters")
 }
 
 /// What the API itself would answer now: asked inside the simulator, so that no call is made or counted.

@@ -52,8 +52,9 @@ pub struct RawUpstream {
     /// A file with header lines, such as `Authorization: PVEAPIToken=...`, which go with forebay's own
     /// background reads and nothing else.
     pub credential_file: Option<String>,
-    /// Not built yet.
-    pub feed: Option<NotBuilt>,
+    /// The API's change feed, which is read with the credential of `credential_file`.
+    #[serde(default)]
+    pub feed: RawFeed,
     /// Not built yet.
     pub sync: Option<NotBuilt>,
     /// Not built yet.
@@ -126,6 +127,16 @@ pub struct RawQueue {
     pub length: Option<u32>,
     /// How long one may wait. Default: 10s.
     pub wait: Option<Span>,
+}
+
+/// How changes made elsewhere are watched for, where the API tells of them.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawFeed {
+    /// How often the feed is read while something is kept that it could overtake. Default: 2s.
+    pub every: Option<Span>,
+    /// For how long what a task could change is kept at most while the feed is not read. Default: 10s.
+    pub ceiling: Option<Span>,
 }
 
 /// How long the API may take.

@@ -17,13 +17,15 @@ use crate::upstream::{Endpoint, LimitConfig, LimitKey, LimitMatches, TlsConfig, 
 /// No endpoint bears more, and a longer queue is memory without an end.
 const MOST_QUEUED: u32 = 1_000_000;
 
+/// How often a feed can be read: no API bears more, and with less it is none.
+const EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+
 impl Resolver<'_> {
     /// The settings and, if they are named and right, the rules.
     pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
         let keys = [
-            ("feed", raw.feed.is_some()),
             ("sync", raw.sync.is_some()),
             ("retry", raw.retry.is_some()),
             ("breaker", raw.breaker.is_some()),
@@ -98,6 +100,15 @@ impl Resolver<'_> {
             let dialect = rules.as_ref().and_then(|rules| Dialect::named(&rules.api));
             let extra = settings.site.credentials.clone();
             settings.site.credential = self.credential(&under("credential_file"), file, dialect, &extra);
+        }
+        let feed = &mut settings.site.feed;
+        feed.every = raw.feed.every.map_or(feed.every, |span| span.0);
+        feed.ceiling = raw.feed.ceiling.map_or(feed.ceiling, |span| span.0);
+        if !EVERY.contains(&feed.every) {
+            self.error(&[&under("feed")[..], &at!["every"]].concat(), "from 100ms to 1h");
+        }
+        if feed.ceiling.is_zero() {
+            self.error(&[&under("feed")[..], &at!["ceiling"]].concat(), "more than zero");
         }
         let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
         settings.site.audit = raw.audit.unwrap_or(settings.site.audit);

@@ -147,7 +147,7 @@ fn last_line(data: Option<&Value>) -> Option<(u64, &str)> {
 }
 
 /// An item of a list has an `endtime` when it has ended. The feed's numbers may come as strings.
-fn of_item(item: &Value) -> Option<TaskEvent> {
+pub(super) fn of_item(item: &Value) -> Option<TaskEvent> {
     let task = parse(item.get("upid")?.as_str()?)?;
     let end = item.get("endtime").filter(|end| !end.is_null());
     let state = match end {
@@ -161,7 +161,7 @@ fn of_item(item: &Value) -> Option<TaskEvent> {
 }
 
 /// `end task UPID:... OK`. That one started is no news: it may have ended since.
-fn of_message(message: &str) -> Option<TaskEvent> {
+pub(super) fn of_message(message: &str) -> Option<TaskEvent> {
     let upid = message.strip_prefix("end task ")?.split_whitespace().next()?;
     Some(TaskEvent { task: parse(upid)?, state: TaskState::Ended { at: None } })
 }

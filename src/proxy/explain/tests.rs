@@ -42,7 +42,7 @@ overtaken by PUT,POST /api2/{format}/nodes/{node}/qemu/{vmid}/config
              POST /api2/{format}/nodes/{node}/boot
 moving       /data/uptime
              /data/*/cpu
-why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer. Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own.
+why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer. Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own. Tasks of others may change it: while the API's change feed is not read, it is kept for `feed.ceiling` at most.
 ";
     assert_eq!(found.to_string(), expected);
     let json = serde_json::to_value(&found).unwrap();

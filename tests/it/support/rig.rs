@@ -101,7 +101,10 @@ impl Rig {
         if !pack {
             write("rules.yaml", &options.rules);
         }
-        let more: String = options.upstream.lines().map(|line| format!("    {line}\n")).collect();
+        // Nobody watches here for changes made elsewhere, and what a rule says is what is tested.
+        let feed = if options.upstream.contains("feed:") { "" } else { "feed: {ceiling: 30d}\n" };
+        let more: String =
+            format!("{feed}{}", options.upstream).lines().map(|line| format!("    {line}\n")).collect();
         let config = write(
             "forebay.yaml",
             &format!(
