@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::cells::{Cell, Read, Shape};
-use super::people::{Standing, sees};
+use super::cells::{Cell, Read, Shape, node_name};
+use super::people::{FOREBAY, sees};
 use super::weather::{Effect, Fate};
 use super::world::{Answer, Cause, World};
 
@@ -48,12 +48,13 @@ impl World {
         let read = match self.reads.get(path) {
             Some(read) => read.clone(),
             None => match self.task_of(path) {
-                Some(task) => Read::Task(self.tasks[task].upid.clone()),
-                None => return Some(self.form(request, extjs, 501, Formed::default())),
+                Some((task, "status")) => Read::Task(self.tasks[task].upid.clone()),
+                Some((task, "log")) => Read::TaskLog(self.tasks[task].upid.clone()),
+                _ => return Some(self.form(request, extjs, 501, Formed::default())),
             },
         };
         let principal = match request.credential {
-            Some(credential) if self.people.credentials[credential].standing == Standing::Valid => {
+            Some(credential) if self.people.is_valid(credential) => {
                 Some(self.people.credentials[credential].principal)
             }
             _ => None,
@@ -82,10 +83,14 @@ impl World {
 
     /// What `read` shows to `principal` now.
     fn look(&mut self, read: &Read, principal: usize) -> (u16, Formed) {
-        let rights = Cell::rights(principal);
+        let is_own = principal == FOREBAY;
+        let rights = Cell::rights(if is_own { 0 } else { principal });
         let version = self.cells[rights.index()].version();
         let mut shows = Vec::new();
-        if !read.is_for_everyone() && !matches!(read, Read::Task(_) | Read::NextId) {
+        if !is_own
+            && !read.is_for_everyone()
+            && !matches!(read, Read::Task(_) | Read::TaskLog(_) | Read::NextId)
+        {
             shows.push((rights, version));
         }
         if let Some(guest) = read.guest() {
@@ -116,6 +121,18 @@ impl World {
                     }
                 }
             }
+            Read::TaskLog(upid) => {
+                let task = self.by_upid[upid];
+                match self.tasks[task].ended {
+                    Some(_) => {
+                        formed.ended.push(task);
+                        r#"[{"n":1,"t":"working"},{"n":2,"t":"TASK OK"}]"#.into()
+                    }
+                    None => r#"[{"n":1,"t":"working"}]"#.into(),
+                }
+            }
+            Read::Log => self.list_log(&mut formed),
+            Read::Permissions if is_own => r#"{"/":{"Sys.Audit":1,"Sys.Syslog":1}}"#.into(),
             Read::Tasks(node) => self.list_tasks(*node, &mut formed),
             _ => {
                 let lock = match read {
@@ -170,9 +187,21 @@ impl World {
         format!("[{}]", items.join(","))
     }
 
+    fn list_log(&self, formed: &mut Formed) -> String {
+        let lines: Vec<String> = (self.log.iter().enumerate().rev().take(100))
+            .map(|(uid, line)| {
+                formed.ended.extend(line.ended);
+                formed.lines = formed.lines.max(uid + 1);
+                let (node, said) = (node_name(line.node), &line.said);
+                format!(r#"{{"uid":{uid},"time":1700000000,"node":"{node}","pri":6,"msg":"{said}"}}"#)
+            })
+            .collect();
+        format!("[{}]", lines.join(","))
+    }
+
     fn write(&mut self, request: &Request, op: usize, extjs: bool, fate: Fate) -> Option<Reply> {
         let user = match request.credential {
-            Some(credential) if self.people.credentials[credential].standing == Standing::Valid => {
+            Some(credential) if self.people.is_valid(credential) => {
                 self.people.name(self.people.credentials[credential].principal)
             }
             _ => return Some(self.form(request, extjs, 401, Formed::default())),
@@ -220,9 +249,11 @@ impl World {
         }
     }
 
-    fn task_of(&self, path: &str) -> Option<usize> {
-        let upid = path.strip_prefix("/nodes/")?.split_once("/tasks/")?.1.strip_suffix("/status")?;
-        self.by_upid.get(upid).copied()
+    /// The task that a path is about, and what is asked of it.
+    fn task_of<'p>(&self, path: &'p str) -> Option<(usize, &'p str)> {
+        let rest = path.strip_prefix("/nodes/")?.split_once("/tasks/")?.1;
+        let (upid, what) = rest.split_once('/')?;
+        Some((*self.by_upid.get(upid)?, what))
     }
 
     /// Gives an answer its number and its body.
@@ -254,6 +285,7 @@ impl World {
                 shows: formed.shows,
                 ended: formed.ended,
                 running: formed.running,
+                lines: formed.lines,
                 names: formed.names,
                 in_transition: formed.in_transition,
                 body: body.clone(),
@@ -269,6 +301,7 @@ struct Formed {
     shows: Vec<(Cell, usize)>,
     ended: Vec<usize>,
     running: Vec<usize>,
+    lines: usize,
     names: Option<usize>,
     in_transition: bool,
 }
@@ -280,6 +313,7 @@ impl Default for Formed {
             shows: Vec::new(),
             ended: Vec::new(),
             running: Vec::new(),
+            lines: 0,
             names: None,
             in_transition: false,
         }

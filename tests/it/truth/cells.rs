@@ -127,6 +127,10 @@ pub fn vmid(guest: usize) -> usize {
     100 + guest
 }
 
+fn task_path(upid: &str) -> String {
+    format!("/nodes/{}/tasks/{upid}", upid.split(':').nth(1).unwrap_or_default())
+}
+
 /// The name of a storage.
 pub fn storage_name(storage: usize) -> &'static str {
     ["nfs", "ceph"][storage]
@@ -157,6 +161,10 @@ pub enum Read {
     Tasks(Option<usize>),
     /// A task's status.
     Task(String),
+    /// A task's log, whose last line tells how it ended.
+    TaskLog(String),
+    /// The cluster's log, which tells of tasks too.
+    Log,
     /// The users.
     Users,
     /// What the caller may do.
@@ -190,7 +198,7 @@ impl Read {
         all.extend([None, Some(0), Some(1)].map(Read::Storages));
         all.extend((0..NODES).flat_map(|node| (0..STORAGES).map(move |s| Read::Content(node, s))));
         all.extend([false, true].map(|guests_only| Read::Resources { guests_only }));
-        all.extend([Read::Tasks(None), Read::Users, Read::Permissions, Read::Domains]);
+        all.extend([Read::Tasks(None), Read::Log, Read::Users, Read::Permissions, Read::Domains]);
         all.extend([Read::Constant, Read::NextId]);
         all
     }
@@ -215,9 +223,9 @@ impl Read {
             }
             Read::Tasks(None) => "/cluster/tasks".into(),
             Read::Tasks(Some(node)) => format!("/nodes/{}/tasks", node_name(*node)),
-            Read::Task(upid) => {
-                format!("/nodes/{}/tasks/{upid}/status", upid.split(':').nth(1).unwrap_or_default())
-            }
+            Read::Task(upid) => format!("{}/status", task_path(upid)),
+            Read::TaskLog(upid) => format!("{}/log", task_path(upid)),
+            Read::Log => "/cluster/log".into(),
             Read::Users => "/access/users".into(),
             Read::Permissions => "/access/permissions".into(),
             Read::Domains => "/access/domains".into(),
@@ -251,7 +259,8 @@ impl Read {
             Read::Tasks(None) => (0..NODES).map(Cell::tasks).collect(),
             Read::Tasks(Some(node)) => vec![Cell::tasks(*node)],
             Read::Users => vec![Cell::users()],
-            Read::Task(_) | Read::Permissions | Read::Domains | Read::Constant | Read::NextId => Vec::new(),
+            Read::Task(_) | Read::TaskLog(_) | Read::Log | Read::Permissions => Vec::new(),
+            Read::Domains | Read::Constant | Read::NextId => Vec::new(),
         }
     }
 

@@ -15,12 +15,21 @@ use super::cells::{Cell, Read, Write};
 use super::client::Got;
 use super::people::Standing;
 use super::rules::{Allowed, Rules};
-use super::run::FIRST_BYTE;
-use super::world::{Answer, Cause, Stamp, Told, World, WriteRecord};
+use super::run::{FEED, FIRST_BYTE};
+use super::world::{Answer, Cause, Change, Stamp, Told, World, WriteRecord};
 
 /// How far forebay's clock may have moved on between the last byte of an answer and the moment in which
 /// forebay took notice. The clock only moves when what was written has had many turns to be read.
 const SLACK: Duration = Duration::from_secs(1);
+
+/// How soon what the feed tells is seen, if it is read every two seconds.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+
+/// How long after a time of trouble the feed may take until it is read evenly again.
+const RECOVERS: Duration = Duration::from_secs(8);
+
+/// For how long what a task could change is kept while the feed is not read.
+pub const CEILING: Duration = Duration::from_secs(if FEED { 10 } else { 1_000_000 });
 
 /// The longest that an answer is kept which shows something in transition, or whose groups were written to
 /// lately.
@@ -133,7 +142,8 @@ impl World {
         if answer.credential != Some(credential) || answer.target != target || got.body != answer.body {
             return Err(format!("the answer to write {op} of {credential} is another's"));
         }
-        let (status, names, shows) = (answer.status, answer.names, answer.shows.clone());
+        let (status, names, shows, formed) =
+            (answer.status, answer.names, answer.shows.clone(), answer.formed);
         let unknown = matches!(status, 502 | 504 | 596 | 599);
         let told = if unknown { Told::Unknown } else { Told::Outcome };
         self.writes[op].delivered = Some((when, told));
@@ -148,6 +158,9 @@ impl World {
             200 => holder.wrote = Some((when, self.generation)),
             401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(when)),
             _ => {}
+        }
+        if status == 200 && matches!(self.writes[op].write, Write::Acl(_) | Write::User) {
+            (self.access_changed, self.access_told) = (Some(formed), Some(when));
         }
         for (cell, version) in shows.into_iter().filter(|_| counts && !unknown) {
             self.promise(cell, version, &format!("write {op}"));
@@ -224,6 +237,11 @@ impl World {
         let was_in =
             got.cache().contains("stale-if-error") && self.last_outage.is_some_and(|l| l >= accepted.at);
         let age = now.since(accepted.at);
+        if accepted < self.access_changed.unwrap_or(accepted)
+            && self.access_told.is_some_and(|t| t < asked.began)
+        {
+            return Err("data for a credential accepted before rights were changed".into());
+        }
         if !was_in && age > accept_for + SLACK {
             return Err(format!("data for a credential whose acceptance is {age:?} old"));
         }
@@ -266,7 +284,10 @@ impl World {
             let record = &self.writes[op];
             let still =
                 |(since, until): (Stamp, _)| answer.formed > since && answer.formed.at.after(SLACK) < until;
-            record.generation == asked.generation && record.settles.is_some_and(still)
+            // A settle time that began under other rules stands with the names of those.
+            let same_rules = |(since, _): (Stamp, _)| self.reloaded.is_none_or(|reloaded| reloaded < since);
+            record.generation == asked.generation
+                && record.settles.is_some_and(|settles| still(settles) && same_rules(settles))
         })
     }
 
@@ -291,7 +312,7 @@ impl World {
                 if change.when > asked.began {
                     break;
                 }
-                self.judge_gap(asked, answer, allowed, got, change.cause).map_err(|what| {
+                self.judge_gap(asked, answer, allowed, got, *change).map_err(|what| {
                     format!("{what}: {cell} at {version} without {missed} by {:?}", change.cause)
                 })?;
             }
@@ -299,49 +320,67 @@ impl World {
         Ok(())
     }
 
-    /// Whether a change by `cause` may be missing from an answer as old as this one.
+    /// Whether a change may be missing from an answer as old as this one.
     fn judge_gap(
         &self,
         asked: &Asked,
         answer: &Answer,
         allowed: &Allowed,
         got: &Got,
-        cause: Cause,
+        change: Change,
     ) -> Result<(), String> {
         let age = answer.sent.map_or(Duration::ZERO, |sent| asked.began.at.since(sent.at));
-        let most = match cause {
+        // What a forebay knew that was stopped since, the next one does not.
+        let told = |told: Option<(Stamp, u32)>| {
+            told.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
+        };
+        let fed = |fed: Option<(Stamp, u32)>| {
+            fed.is_some_and(|(when, to)| when.at.after(SLACK) < asked.began.at && to == asked.generation)
+        };
+        let shortly = allowed.kept.min(SHORTLY);
+        let most = match change.cause {
             Cause::Write(op) => {
                 let record = &self.writes[op];
-                let told = record.delivered.is_some_and(|(when, _)| when < asked.began);
-                // What a forebay knew that was stopped since, the next one does not.
-                match told && record.generation == asked.generation {
-                    true => Duration::ZERO,
-                    false => allowed.kept,
-                }
+                let known = told(record.delivered.map(|(when, _)| (when, record.generation)));
+                if known { shortly } else { allowed.kept }
             }
-            Cause::BehindTask(task) => match self.tasks[task].told_running {
-                Some((when, to)) if when < asked.began && to == asked.generation => Duration::ZERO,
-                _ => allowed.kept,
-            },
-            _ => allowed.kept,
+            Cause::BehindTask(task) => {
+                let task = &self.tasks[task];
+                if told(task.told_running) || fed(task.fed) { shortly } else { allowed.kept.min(CEILING) }
+            }
+            Cause::Logged(line) if fed(self.log[line].fed) => Duration::ZERO,
+            Cause::Logged(_) => allowed.kept.min(CEILING),
+            Cause::Behind | Cause::Beginning => allowed.kept,
         };
-        let most = if got.cache().contains("stale-if-error") && most > Duration::ZERO {
-            allowed.in_outage
-        } else {
-            most
-        };
-        if age > most + SLACK { Err(format!("{age:?} behind, where {most:?} is allowed")) } else { Ok(()) }
+        if got.cache().contains("stale-if-error") && most > Duration::ZERO {
+            return if age > allowed.in_outage + SLACK { Err(format!("{age:?} behind")) } else { Ok(()) };
+        }
+        if age > most + SLACK {
+            return Err(format!("{age:?} behind, where {most:?} is allowed"));
+        }
+        // While nothing breaks the feed tells in time.
+        let waited = asked.began.at.since(change.when.at);
+        let calm = self.calm_since.is_some_and(|calm| change.when.at > calm.after(RECOVERS));
+        let shown_by_feed = matches!(change.cause, Cause::BehindTask(_) | Cause::Logged(_));
+        if self.has_feed && calm && shown_by_feed && age > SLACK && waited > SEEN_WITHIN + SLACK {
+            return Err(format!("not seen for {waited:?}"));
+        }
+        Ok(())
     }
 
     /// What the client of an answer knows from here on.
     fn learn_from(&mut self, asked: &Asked, answer: &Answer, allowed: &Allowed) {
-        for place in &answer.ended {
+        // A HEAD tells nobody what the content would say.
+        let (ended, running) =
+            if asked.bodiless { (&[][..], &[][..]) } else { (&*answer.ended, &*answer.running) };
+        for place in ended {
+            self.tasks[*place].told_ended = true;
             for (cell, version) in self.tasks[*place].left.clone() {
                 self.promise(cell, version, &format!("the end of task {place}"));
             }
         }
         let stamp = self.stamp();
-        for place in &answer.running {
+        for place in running {
             let told = &mut self.tasks[*place].told_running;
             if told.is_none_or(|(_, to)| to != asked.generation) {
                 *told = Some((stamp, asked.generation));

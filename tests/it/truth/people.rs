@@ -12,6 +12,8 @@ use super::world::Stamp;
 pub enum Standing {
     /// It is accepted.
     Valid,
+    /// It is accepted, and forebay's own.
+    Own,
     /// It was accepted until then.
     Revoked(Stamp),
     /// It never was: it only claims to be somebody's.
@@ -38,13 +40,19 @@ pub struct Credential {
 
 /// Everybody.
 pub struct People {
+    /// Forebay's own, for what it reads in the background.
+    pub own: usize,
     /// The credentials; they are never taken out.
     pub credentials: Vec<Credential>,
     by_field: HashMap<String, usize>,
 }
 
 /// The names of the principals: users, and a token, which is a principal of its own.
-const NAMES: [&str; PRINCIPALS] = ["admin@pve", "ann@pve", "ann@pve!reads", "bob@pve", "eve@pve"];
+const NAMES: [&str; PRINCIPALS + 1] =
+    ["admin@pve", "ann@pve", "ann@pve!reads", "bob@pve", "eve@pve", "forebay@pve!feed"];
+
+/// The principal that forebay itself is.
+pub const FOREBAY: usize = PRINCIPALS;
 
 /// How many credentials each user holds at a time.
 const TICKETS: usize = 2;
@@ -52,14 +60,20 @@ const TICKETS: usize = 2;
 impl People {
     /// Everybody with fresh credentials, and as many forged ones.
     pub fn new(rng: &mut Rng) -> Self {
-        let mut people = Self { credentials: Vec::new(), by_field: HashMap::new() };
+        let mut people = Self { own: 0, credentials: Vec::new(), by_field: HashMap::new() };
         for principal in 0..PRINCIPALS {
             for _ in 0..TICKETS {
                 people.issue(principal, Standing::Valid, rng);
             }
             people.issue(principal, Standing::Forged, rng);
         }
+        people.own = people.issue(FOREBAY, Standing::Own, rng);
         people
+    }
+
+    /// Whether the API accepts a credential.
+    pub fn is_valid(&self, credential: usize) -> bool {
+        matches!(self.credentials[credential].standing, Standing::Valid | Standing::Own)
     }
 
     /// A new credential of `principal`, or one that claims to be.
@@ -105,7 +119,7 @@ impl People {
 
     /// A credential that the API refuses, if there is any.
     pub fn any_refused(&self, rng: &mut Rng) -> Option<usize> {
-        self.any(rng, |standing| standing != Standing::Valid)
+        self.any(rng, |standing| !matches!(standing, Standing::Valid | Standing::Own))
     }
 
     fn any(&self, rng: &mut Rng, wanted: impl Fn(Standing) -> bool) -> Option<usize> {

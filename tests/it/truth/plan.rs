@@ -150,6 +150,8 @@ impl Client {
             return match self.rng.u8(..8) {
                 0 => Read::Tasks(Some(node)),
                 1 => Read::Tasks(None),
+                2 => Read::TaskLog(world.tasks[task].upid.clone()),
+                3 => Read::Log,
                 _ => Read::Task(world.tasks[task].upid.clone()),
             };
         }
@@ -241,14 +243,7 @@ impl Client {
             Seen::Answer => tally.fetched += 1,
         }
         // Whoever learns that a task has ended looks at what it did.
-        let text = String::from_utf8_lossy(&got.body);
-        let over = |task: &usize| {
-            let upid = &world.tasks[*task].upid;
-            text.find(upid.as_str()).is_some_and(|at| {
-                let item = &text[text[..at].rfind('{').unwrap_or(0)..];
-                item[..item.find('}').unwrap_or(item.len())].contains("OK\"")
-            })
-        };
+        let over = |task: &usize| world.tasks[*task].told_ended;
         for task in self.waits_for.extract_if(.., |task| over(task)) {
             tally.ended += 1;
             for cell in world.tasks[task].cells.clone() {

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::task::JoinSet;
 
+use super::check::CEILING;
 use super::plan::{Client, Field, Tally};
 use super::rules::Rules;
 use super::server::{Server, Steps};
@@ -47,6 +48,9 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(6);
 /// No request takes longer, by forebay's clock: its own limits are far below.
 const HANGS: Duration = Duration::from_secs(180);
 
+/// Whether forebay has a feed, and a ceiling without one.
+pub const FEED: bool = false;
+
 /// Whether the configuration changes while writes and their tasks are under way.
 const RELOADS_BESIDE_WRITES: bool = false;
 
@@ -56,7 +60,7 @@ pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
     let world: Shared = Arc::new(Mutex::new(World::new(clock.clone(), seed)));
     let steps: Steps = Arc::new(watch::Sender::new(0));
     let server = Server::start(world.clone(), steps.clone()).await;
-    let setup = Setup::new(&server);
+    let setup = Setup::new(&server, &world, seed);
     let app = setup.start(0, &clock, seed).await;
     let field = Arc::new(Field {
         world: world.clone(),
@@ -125,6 +129,12 @@ async fn tick(field: Arc<Field>, steps: Steps, over: Arc<AtomicBool>) {
     }
 }
 
+/// Moves all clocks on by more than a tick.
+async fn leap(field: &Field, by: Duration) {
+    advance(field, by).await;
+    field.world.lock().leapt();
+}
+
 /// Moves all clocks on, once what was written has been read.
 async fn advance(field: &Field, by: Duration) {
     let _one_at_a_time = field.moving.lock().await;
@@ -160,12 +170,15 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
             0 => {
                 let _nobody = if RELOADS_BESIDE_WRITES { None } else { Some(field.traffic.write().await) };
                 if !RELOADS_BESIDE_WRITES {
-                    advance(&field, LATEST).await;
+                    leap(&field, LATEST).await;
                 }
                 variant = 1 - variant;
                 app.reload(setup.settings(variant)).await.expect("the configuration is good");
                 field.tally.lock().reloads += 1;
-                field.world.lock().note(|| format!("reloaded with variant {variant}"));
+                let mut world = field.world.lock();
+                let when = world.stamp();
+                world.reloaded = Some(when);
+                world.note(|| format!("reloaded with variant {variant}"));
             }
             1 | 2 => {
                 let mut world = field.world.lock();
@@ -186,10 +199,11 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
                     let mut world = field.world.lock();
                     world.generation += 1;
                     world.note(|| "restarted".into());
+                    world.leapt();
                 }
                 if rng.bool() {
                     let most = [8, 20, 60][rng.usize(..3)];
-                    advance(&field, Duration::from_secs(rng.u64(1..most))).await;
+                    leap(&field, Duration::from_secs(rng.u64(1..most))).await;
                 }
             }
             _ => {
@@ -198,10 +212,10 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
                     // Before an outage all settles, then lifetimes end but credentials are not forgotten.
                     let _nobody = field.traffic.write().await;
                     let span = if weather.outage { rng.u64(2..10) } else { 20 };
-                    advance(&field, Duration::from_secs(span)).await;
+                    leap(&field, Duration::from_secs(span)).await;
                 }
                 let mut world = field.world.lock();
-                world.weather = if coming.outage { Weather::CALM } else { weather };
+                world.set_weather(if coming.outage { Weather::CALM } else { weather });
                 if !weather.outage {
                     world.look_elsewhere();
                 }
@@ -218,9 +232,23 @@ struct Setup {
 
 impl Setup {
     /// Two configurations that differ in the names of groups and in lifetimes.
-    fn new(server: &Server) -> Self {
+    fn new(server: &Server, world: &Shared, seed: u64) -> Self {
+        let mut world = world.lock();
+        world.has_feed = FEED && seed % 2 == 1;
         let directory = tempfile::tempdir().expect("a directory for temporary files");
         let at = |name: &str| directory.path().join(name);
+        let own = &world.people.credentials[world.people.own].field;
+        std::fs::write(at("own.token"), format!("{own}\n")).expect("writable");
+        let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(at("own.token"), only_ours).expect("our own file");
+        let feed = match (FEED, world.has_feed) {
+            (false, _) => String::new(),
+            (_, false) => format!("    feed: {{ceiling: {}s}}\n", CEILING.as_secs()),
+            (_, true) => format!(
+                "    credential_file: own.token\n    feed: {{every: 2s, ceiling: {}s}}\n",
+                CEILING.as_secs()
+            ),
+        };
         for (variant, rules) in [(0, pack()), (1, other_pack())] {
             std::fs::write(at(&format!("rules{variant}.yaml")), rules).expect("writable");
             let text = format!(
@@ -228,7 +256,7 @@ impl Setup {
                  cache: {{memory: 64MiB, max_object: 1MiB}}\nupstreams:\n  lab:\n    \
                  endpoints: [http://{}]\n    rules: [rules{variant}.yaml]\n    concurrency: 256\n    \
                  accept_for: {}s\n    operation_cap: 10s\n    unknown_hold: 5s\n    \
-                 timeouts: {{first_byte: {}s}}\n",
+                 timeouts: {{first_byte: {}s}}\n{feed}",
                 server.address,
                 ACCEPT_FOR.as_secs(),
                 FIRST_BYTE.as_secs(),

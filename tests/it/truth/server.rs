@@ -52,8 +52,10 @@ async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
             if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
                 world.last_silence = Some(world.clock.now());
             }
+            let own = world.people.own;
             let mut hold = || if world.rng.f32() < weather.hold { world.rng.u64(1..40) } else { 0 };
-            (fate, hold(), hold())
+            // Its watch is not held, so that it can be said how soon it has the news.
+            if request.credential == Some(own) { (fate, 0, 0) } else { (fate, hold(), hold()) }
         };
         held(&world, &steps, before).await;
         // What breaks before the request took effect, with nothing done.
@@ -86,6 +88,9 @@ async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
             world.last_answer = stamp.at;
             if let Some(answer) = world.answers.get_mut(&reply.id) {
                 answer.sent = Some(stamp);
+            }
+            if !cut {
+                world.fed(reply.id, stamp);
             }
             // As Proxmox does after errors, and now and then without a word.
             reply.status >= 400 || world.rng.u8(..100) == 0

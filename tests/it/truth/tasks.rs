@@ -1,7 +1,7 @@
 //! The tasks of the API: begun by a request, they change something at some time before they end.
 
 use super::cells::{Cell, Write, node_name};
-use super::world::{Cause, Due, Event, Stamp, World};
+use super::world::{Cause, Due, Event, LogLine, Stamp, World};
 
 /// A task of the API.
 pub struct Task {
@@ -17,6 +17,10 @@ pub struct Task {
     pub cells: Vec<Cell>,
     /// Who began it.
     pub cause: Cause,
+    /// When forebay's watch first read of it, and which forebay.
+    pub fed: Option<(Stamp, u32)>,
+    /// Whether some client was told that it has ended.
+    pub told_ended: bool,
     /// When a client was first told through which forebay that it runs.
     pub told_running: Option<(Stamp, u32)>,
 }
@@ -33,14 +37,18 @@ impl World {
         self.by_upid.insert(upid.clone(), place);
         let cells = write.cells();
         self.tasks.push(Task {
-            upid,
+            upid: upid.clone(),
             node,
             ended: None,
             left: Vec::new(),
             cells: cells.clone(),
             cause,
+            fed: None,
+            told_ended: false,
             told_running: None,
         });
+        let said = format!("starting task {upid}");
+        self.log.push(LogLine { node, said, ended: None, fed: None });
         self.note(|| format!("task {place} begins: {write:?}"));
         self.change(&[Cell::tasks(node)], cause);
         self.flip(write);
@@ -65,6 +73,8 @@ impl World {
         let when = self.stamp();
         let task = &mut self.tasks[place];
         (task.ended, task.left) = (Some(when), left);
+        let said = format!("end task {} OK", task.upid);
+        self.log.push(LogLine { node, said, ended: Some(place), fed: None });
         self.note(|| format!("task {place} ends"));
     }
 

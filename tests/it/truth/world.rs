@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 
-use super::cells::{Cell, PASSING_GUESTS, Read, Shape, Write};
+use super::cells::{Cell, GUESTS, PASSING_GUESTS, Read, Shape, Write, node_of, vmid};
 use super::people::People;
 use super::tasks::Task;
 use super::weather::Weather;
@@ -33,6 +33,8 @@ pub enum Cause {
     Beginning,
     /// Somebody who does not use forebay, at once.
     Behind,
+    /// The same, and this line of the cluster's log tells of it.
+    Logged(usize),
     /// A task that somebody started who does not use forebay.
     BehindTask(usize),
     /// A write through forebay, itself or its task.
@@ -85,6 +87,8 @@ pub struct Answer {
     pub ended: Vec<usize>,
     /// The tasks that it shows running.
     pub running: Vec<usize>,
+    /// How many lines of the cluster's log it shows, with those before.
+    pub lines: usize,
     /// The task that it names.
     pub names: Option<usize>,
     /// Whether it may be kept a second at most.
@@ -114,6 +118,18 @@ pub enum Told {
     Outcome,
     /// That nobody knows.
     Unknown,
+}
+
+/// A line of the cluster's log.
+pub struct LogLine {
+    /// Whose.
+    pub node: usize,
+    /// What it says.
+    pub said: String,
+    /// The task whose end it tells.
+    pub ended: Option<usize>,
+    /// When forebay's watch first read it, and which forebay.
+    pub fed: Option<(Stamp, u32)>,
 }
 
 /// Something that will happen at the API by itself.
@@ -150,6 +166,8 @@ pub struct World {
     pub answers: HashMap<u128, Answer>,
     /// Every task.
     pub tasks: Vec<Task>,
+    /// The cluster's log, the newest line last.
+    pub log: Vec<LogLine>,
     /// The tasks by their id.
     pub by_upid: HashMap<String, usize>,
     /// Every write.
@@ -168,6 +186,16 @@ pub struct World {
     pub etags: HashMap<String, u128>,
     /// The latest events, for the report.
     pub trace: VecDeque<String>,
+    /// When the write took effect that last changed who may do what, and when its client was told.
+    pub access_changed: Option<Stamp>,
+    /// The latter.
+    pub access_told: Option<Stamp>,
+    /// When the rules were last changed.
+    pub reloaded: Option<Stamp>,
+    /// Whether forebay reads the feed.
+    pub has_feed: bool,
+    /// Since when nothing breaks and time moves evenly.
+    pub calm_since: Option<Timestamp>,
     /// When the API was last down.
     pub last_outage: Option<Timestamp>,
     /// When the API last left a call without an answer.
@@ -177,9 +205,10 @@ pub struct World {
     /// The last time without any answer: from when to when.
     pub last_pause: Option<(Timestamp, Timestamp)>,
     pub(super) due: Vec<Due>,
+    traced: usize,
 }
 
-/// How many events a report shows.
+/// How many events a report shows, if `FOREBAY_TRACE` does not say otherwise.
 const TRACED: usize = 150;
 
 /// The longest that the API does something after it was asked to, tasks included.
@@ -196,9 +225,16 @@ impl World {
             step: 0,
             cells: Cell::all().map(|_| CellState::default()).collect(),
             exists: PASSING_GUESTS.map(|guest| (guest, true)).into(),
-            reads: Read::all().into_iter().map(|read| (read.path(), read)).collect(),
+            reads: (Read::all().into_iter().map(|read| (read.path(), read)))
+                .chain([("/access/permissions?path=/".to_owned(), Read::Permissions)])
+                .chain(
+                    ["/cluster/log?max=100", "/cluster/log?max=5000"]
+                        .map(|path| (path.to_owned(), Read::Log)),
+                )
+                .collect(),
             answers: HashMap::new(),
             tasks: Vec::new(),
+            log: Vec::new(),
             by_upid: HashMap::new(),
             writes: Vec::new(),
             focus: Vec::new(),
@@ -208,11 +244,17 @@ impl World {
             generation: 0,
             etags: HashMap::new(),
             trace: VecDeque::new(),
+            reloaded: None,
+            access_changed: None,
+            access_told: None,
+            has_feed: false,
+            calm_since: None,
             last_outage: None,
             last_silence: None,
             last_answer: clock.now(),
             last_pause: None,
             due: Vec::new(),
+            traced: super::number("FOREBAY_TRACE").map_or(TRACED, |number| number as usize),
             clock,
         };
         let when = world.stamp();
@@ -250,7 +292,7 @@ impl World {
 
     /// Notes an event for the report.
     pub fn note(&mut self, text: impl FnOnce() -> String) {
-        if self.trace.len() == TRACED {
+        if self.trace.len() >= self.traced {
             self.trace.pop_front();
         }
         let at = self.clock.now().as_nanos() / 1_000_000 % 1_000_000_000;
@@ -268,6 +310,18 @@ impl World {
         if self.rng.f32() < self.weather.behind {
             self.neighbour();
         }
+    }
+
+    /// The weather changes.
+    pub fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+        let calm = weather.fault == 0.0 && !weather.outage;
+        self.calm_since = calm.then(|| self.calm_since.unwrap_or(self.clock.now()));
+    }
+
+    /// Forebay was restarted or reloaded, or the clock has leapt.
+    pub fn leapt(&mut self) {
+        self.calm_since = self.calm_since.map(|_| self.clock.now());
     }
 
     /// Everything happens that is due by now or by `until`.
@@ -321,13 +375,34 @@ impl World {
     fn neighbour(&mut self) {
         if self.rng.bool() {
             let cell = self.focus[self.rng.usize(..self.focus.len())];
-            self.change(&[cell], Cause::Behind);
+            if cell.index() < GUESTS {
+                let (node, said) = (node_of(cell.index()), format!("update VM {}: -x", vmid(cell.index())));
+                self.log.push(LogLine { node, said, ended: None, fed: None });
+                self.change(&[cell], Cause::Logged(self.log.len() - 1));
+            } else {
+                self.change(&[cell], Cause::Behind);
+            }
         } else {
             let write = super::plan::any_write(&mut self.rng, &self.focus);
             if write.shape() == Shape::Task {
                 self.begin_task(&write, "neighbour@pve", Cause::BehindTask);
             }
         }
+    }
+
+    /// Forebay's watch has been sent `answer`.
+    pub fn fed(&mut self, id: u128, when: Stamp) {
+        let Some(answer) = self.answers.get(&id).filter(|a| a.credential == Some(self.people.own)) else {
+            return;
+        };
+        let generation = self.generation;
+        let since = |fed: &mut Option<(Stamp, u32)>| {
+            if fed.is_none_or(|(_, to)| to != generation) {
+                *fed = Some((when, generation));
+            }
+        };
+        answer.running.iter().chain(&answer.ended).for_each(|task| since(&mut self.tasks[*task].fed));
+        self.log[..answer.lines].iter_mut().rev().take(100).for_each(|line| since(&mut line.fed));
     }
 
     /// Promises that from now on `cell` is shown at `version` or later.
