@@ -211,6 +211,14 @@ impl RuleSet {
         self.tasks.iter().find_map(|rule| Some((rule, rule.groups(task)?)))
     }
 
+    /// A hash of what all of them mean, in their order.
+    pub fn fingerprint(&self) -> u64 {
+        let reads = self.reads.iter().map(|rule| rule.fingerprint);
+        let writes = self.writes.iter().map(|rule| rule.fingerprint);
+        let tasks = self.tasks.iter().map(|rule| rule.fingerprint);
+        compile::hash(&(reads.collect::<Vec<_>>(), writes.collect::<Vec<_>>(), tasks.collect::<Vec<_>>()))
+    }
+
     /// What the rules probably do not mean: groups that only reads or only writes name.
     pub fn warnings(&self) -> Vec<Diagnostic> {
         check::warnings(self)

@@ -212,6 +212,12 @@ impl Groups {
         found
     }
 
+    /// When all that settles now has settled.
+    pub fn settled_at(&self) -> Timestamp {
+        let nanos = self.slots.iter().map(|slot| slot.settled_at.load(Ordering::SeqCst)).max();
+        Timestamp::from_nanos(nanos.unwrap_or(0))
+    }
+
     /// The endpoint that took the latest write to one of `ids` that has not settled.
     pub fn settled_by(&self, ids: &[GroupId], now: Timestamp) -> Option<u64> {
         ids.iter()

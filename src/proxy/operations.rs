@@ -7,6 +7,7 @@
 //! is never learnt ends with a cap.
 
 mod ended;
+mod reload;
 mod shown;
 mod watch;
 
@@ -72,6 +73,8 @@ struct Open {
     ended: Ended,
     /// The latest second of each upstream's own clock that an answer has shown.
     latest: HashMap<u32, u64>,
+    /// The fingerprint of the rules that judge what happens at each upstream.
+    rules: HashMap<u32, u64>,
 }
 
 /// One task, or a write that may have started one.
@@ -81,6 +84,8 @@ pub struct Operation {
     pub subject: Subject,
     /// The groups that it changes.
     pub groups: Arc<[GroupId]>,
+    /// The fingerprint of the rules that say so.
+    pub rules: u64,
     /// Where the API shows the task itself: its end overtakes that too, but it does not lag.
     pub shown: Option<GroupId>,
     /// Whether its groups are unsettled until its end.
@@ -140,6 +145,7 @@ impl Operations {
     /// unsettled from here on; the caller invalidates them afterwards.
     pub fn begin(&self, site: u32, mut operation: Operation) {
         let mut open = self.open.lock();
+        self.widen(&open, site, &mut operation);
         self.hold(&operation);
         let name = match &operation.subject {
             Subject::Task(task) => Some((site, task.id.clone())),
@@ -194,6 +200,10 @@ impl Operations {
     fn tell(&self, site: u32, event: &TaskEvent, other: Option<Operation>) -> Option<News> {
         let name = (site, event.task.id.clone());
         let mut open = self.open.lock();
+        let other = other.map(|mut other| {
+            self.widen(&open, site, &mut other);
+            other
+        });
         if open.ended.contains(&name, None) {
             return Some(News::Old);
         }

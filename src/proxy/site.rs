@@ -240,6 +240,8 @@ pub struct Site {
     pub config: SiteConfig,
     /// The rules.
     pub rules: RuleSet,
+    /// What all of them mean.
+    pub(super) fingerprint: u64,
     /// The client.
     pub upstream: Upstream,
     pub(super) reads: Vec<ReadSite>,
@@ -304,12 +306,13 @@ impl Site {
         let feed = shared.feed(id, &config.name);
         let at_once = upstream.config().concurrency * upstream.config().endpoints.len();
         let strangers = Arc::new(Semaphore::new((at_once / 4).max(1)));
-        Self {
+        let site = Self {
             shared,
             id,
             audits: Audits::new(config.audit),
             feed,
             config,
+            fingerprint: rules.fingerprint(),
             rules,
             upstream,
             reads,
@@ -321,7 +324,9 @@ impl Site {
             strangers,
             tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
             outage: Mutex::new(None),
-        }
+        };
+        site.take_over();
+        site
     }
 
     /// Notes what the answer to a call that left at `left` says of the API.

@@ -30,6 +30,17 @@ impl Site {
         self.shared.count_invalidation(InvalidationCause::Elsewhere);
     }
 
+    /// What was judged by other rules reaches the entries of these, from before the first of them.
+    pub(super) fn take_over(&self) {
+        let groups = |task: &Task| self.task_of_others(task).groups;
+        self.shared.operations.rules_change(self.id, self.fingerprint, groups);
+    }
+
+    /// Whether nobody has taken over.
+    pub(super) fn is_in_force(&self) -> bool {
+        self.shared.operations.are_in_force(self.id, self.fingerprint)
+    }
+
     /// What the rules say of a task that somebody else started. One that no row is about may have changed
     /// anything, but holds nothing: it may as well be a console that stays open for days.
     fn task_of_others(&self, task: &Task) -> Operation {
@@ -44,6 +55,7 @@ impl Site {
         Operation {
             subject: Subject::Task(task.clone()),
             groups: ids,
+            rules: self.fingerprint,
             shown: Some(self.shown(task)),
             holds: row.as_ref().is_some_and(|(rule, _)| rule.holds),
             since: now,

@@ -24,7 +24,7 @@ use super::respond::{self, Asked};
 use super::route::Write;
 use super::site::{InvalidationCause, Site};
 use crate::cache::entry::Head;
-use crate::cache::groups::GroupId;
+use crate::cache::groups::{GroupId, GroupName};
 use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::dialect::{Dialect, Task};
@@ -213,7 +213,6 @@ impl<'s> Reach<'s> {
     fn judge(&mut self, status: StatusCode, task: Option<Task>, endpoint: EndpointId) {
         let site = &*self.sending.site;
         let shared = &site.shared;
-        let now = shared.clock.now();
         let caller = self.sending.write.caller;
         let is_known = self.sending.is_known();
         let rule = self.sending.write.rule(site);
@@ -231,8 +230,7 @@ impl<'s> Reach<'s> {
                     let operation = self.operation(site.config.operation_cap, settle, Some(endpoint));
                     shared.operations.begin(site.id, site.with_task(operation, task, self.writer.take()));
                 }
-                shared.groups.settle(&self.groups, now.after(settle), Some(endpoint.as_u64()));
-                self.overtake();
+                self.overtake(Some((settle, Some(endpoint))));
             }
         }
     }
@@ -262,7 +260,7 @@ impl<'s> Reach<'s> {
         if !self.groups.is_empty() {
             site.shared.operations.begin(site.id, operation);
         }
-        self.overtake();
+        self.overtake(None);
     }
 
     /// The content broke off, of somebody whom the API need not know: it hardly did anything, and if so
@@ -272,8 +270,7 @@ impl<'s> Reach<'s> {
         self.remember_writer(None);
         let site = &*self.sending.site;
         let settle = self.sending.write.rule(site).map_or(DEFAULT_SETTLE, |rule| rule.settle);
-        site.shared.groups.settle(&self.groups, site.shared.clock.now().after(settle), None);
-        self.overtake();
+        self.overtake(Some((settle, None)));
     }
 
     fn operation(&self, hold: Duration, settle: Duration, endpoint: Option<EndpointId>) -> Operation {
@@ -282,6 +279,7 @@ impl<'s> Reach<'s> {
         Operation {
             subject: Subject::Write(write.metrics(site).rule().to_owned()),
             groups: self.groups.clone(),
+            rules: site.fingerprint,
             shown: None,
             holds: true,
             since: now,
@@ -299,12 +297,26 @@ impl<'s> Reach<'s> {
         actors::wrote(site, write, *client, status);
     }
 
-    fn overtake(&self) {
+    /// Overtakes what the write changes, which settles for so long, at this endpoint.
+    fn overtake(&self, settles: Option<(Duration, Option<EndpointId>)>) {
         let site = &*self.sending.site;
-        if self.groups.is_empty() {
+        let (shared, now) = (&site.shared, site.shared.clock.now());
+        let overtake = |groups: &[GroupId]| {
+            if let Some((settle, endpoint)) = settles {
+                shared.groups.settle(groups, now.after(settle), endpoint.map(EndpointId::as_u64));
+            }
+            shared.groups.invalidate(groups);
+        };
+        overtake(&self.groups);
+        // The entries of rules that have replaced these since may have groups of other names. Those that
+        // replace them after this look know what settles.
+        let replaced = !site.is_in_force();
+        if replaced {
+            overtake(&[shared.groups.id(site.id, GroupName::Subtree(""))]);
+        }
+        if self.groups.is_empty() && !replaced {
             return;
         }
-        site.shared.groups.invalidate(&self.groups);
         // Whoever changed something, or may have, is an actor; a login or a console changes nothing.
         if let Caller::One(credential) = self.sending.write.caller
             && credential != CredentialId::ANONYMOUS

@@ -80,7 +80,7 @@ impl Compiler<'_> {
         }
         let mut tasks = Vec::with_capacity(raw.tasks.len());
         for (here, rule) in heres(self.document, "tasks", raw.tasks.len()).iter().zip(&raw.tasks) {
-            let row = self.task(here, rule, &tasks);
+            let row = self.task(here, rule, &raw.api, &tasks);
             tasks.push(row);
         }
         let set = RuleSet {
@@ -293,9 +293,14 @@ fn item_path(here: &Here, key: &'static str, listed: bool, index: usize) -> Vec<
     if listed { here.path(&at![key, index]) } else { here.path(&at![key]) }
 }
 
-/// A hash of what a rule means. The keys are fixed, so that it is the same in every run.
+/// A hash of what a rule means.
 fn fingerprint(api: &str, matching: &RawMatch, rule: &impl Serialize) -> u64 {
-    let canonical = serde_json::to_vec(&(api, matching, rule))
+    hash(&(api, matching, rule))
+}
+
+/// The keys are fixed, so that the hash is the same in every run.
+pub(super) fn hash(what: &impl Serialize) -> u64 {
+    let canonical = serde_json::to_vec(what)
         .expect("rules are structs of strings, numbers and lists, which JSON can hold");
     let mut hasher = SipHasher13::new_with_keys(0x666f_7265_6261_7931, 0x7275_6c65_7061_636b);
     hasher.write(&canonical);

@@ -36,6 +36,8 @@ pub struct TaskRule {
     pub column: u32,
     /// The file as it was named, or the name of a built-in pack.
     pub source: String,
+    /// A hash of what the row means.
+    pub fingerprint: u64,
 }
 
 /// What a template can name of a task.

@@ -175,3 +175,64 @@ async fn an_upstream_whose_address_another_one_is_to_get_serves_until_the_restar
     app.drain().await;
     rig.finish_with(|| 0).await;
 }
+
+/// The rules with other names for their groups.
+fn renamed() -> String {
+    RULES.replace("item/{id}\"]", "thing/{id}\"]")
+}
+
+#[tokio::test]
+async fn a_task_reaches_what_new_rules_call_otherwise() {
+    const UPID: &str = "UPID:pve1:0000A1B2:00C3D4E5:65F0A1B2:qmstart:1:root@pam:";
+    let status = format!("/api2/json/nodes/pve1/tasks/{UPID}/status");
+    // With rows for tasks, and without them.
+    for rows in ["", "tasks:\n  - {types: [qmstart], invalidates: ['thing/{task.id}'], settle: 15s}\n"] {
+        let rig = Rig::start().await;
+        rig.origin().on("POST /api2/json/task/1", Rig::task(UPID));
+        rig.ask("POST", "/api2/json/task/1").send().await;
+        reload(&rig, &(renamed() + rows)).await;
+        assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled", "{rows}");
+        let ended = Reply::body(r#"{"data":{"status":"stopped","exitstatus":"OK"}}"#);
+        rig.origin().on(&format!("GET {status}"), ended);
+        rig.get(&status).send().await;
+        assert!(!rig.get(PATH).send().await.is_hit(), "{rows}");
+        rig.seconds(1).await;
+        assert!(!rig.get(PATH).send().await.is_hit(), "it settles");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_under_way_reaches_what_new_rules_call_otherwise() {
+    let rig = Rig::start().await;
+    let gate = Gate::new();
+    rig.origin().on("POST /api2/json/item/1", Reply::numbered().held(&gate));
+    let writer = rig.ask("POST", PATH).spawn();
+    rig.origin().came("POST /api2/json/item/1", 1).await;
+    reload(&rig, &renamed()).await;
+    // Another path of the same group, which only the group's name connects with what is written.
+    rig.warm("/api2/json/swr/1").await;
+    gate.open();
+    assert_eq!(writer.await.expect("answered").status, 200);
+    assert!(!rig.get("/api2/json/swr/1").send().await.is_hit());
+    rig.seconds(1).await;
+    assert!(!rig.get("/api2/json/swr/1").send().await.is_hit(), "it settles");
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_settles_goes_on_settling_under_new_names() {
+    let rig = Rig::start().await;
+    rig.ask("POST", "/api2/json/task/1").send().await;
+    reload(&rig, &renamed()).await;
+    for seconds in [1, 1, 12] {
+        rig.warm(PATH).await;
+        rig.seconds(seconds).await;
+        assert!(!rig.get(PATH).send().await.is_hit(), "kept for a second at most");
+    }
+    rig.seconds(1).await;
+    rig.warm(PATH).await;
+    rig.seconds(9).await;
+    assert!(rig.get(PATH).send().await.is_hit());
+    rig.finish().await;
+}

@@ -29,6 +29,7 @@ impl Lab {
         Operation {
             subject: Subject::Task(task(0)),
             groups: self.ids.clone(),
+            rules: 1,
             shown: Some(self.shown()),
             holds: true,
             since: now,
@@ -39,6 +40,13 @@ impl Lab {
             origin: Origin::Write,
             watch: None,
         }
+    }
+
+    /// Begins task 7, judged by `rules`.
+    fn begin_late(&self, rules: u64) {
+        let operation = Operation { subject: Subject::Task(task(7)), rules, ..self.operation() };
+        self.operations.begin(0, operation);
+        self.groups.invalidate(&self.ids);
     }
 
     fn nameless(&self) -> Operation {
@@ -415,4 +423,39 @@ fn open_operations_are_shown_without_a_credential() {
     assert_eq!(told, expected);
     assert!(!format!("{shown:?}").contains("secret"));
     assert_eq!((lab.operations.shown(0, 1).len(), lab.operations.shown(1, 10).len()), (1, 0));
+}
+
+#[test]
+fn what_is_open_reaches_the_groups_of_new_rules() {
+    let lab = Lab::new();
+    let new: Arc<[GroupId]> = [lab.groups.id(0, GroupName::Named("new"))].into();
+    let everything = [lab.groups.id(0, GroupName::Subtree(""))];
+    let change = |rules| lab.operations.rules_change(0, rules, |_| new.clone());
+    let settling = |ids: &[GroupId]| lab.groups.settling(ids, lab.clock.now());
+    change(1);
+    lab.begin();
+    change(1);
+    assert_eq!(settling(&new), Settling::Settled, "the same rules");
+    change(2);
+    assert_eq!((settling(&new), settling(&lab.ids)), (Settling::Open, Settling::Open));
+    let fetched = lab.groups.next();
+    lab.tell(ENDED);
+    assert!(!lab.groups.is_current(fetched, &new) && lab.overtakes(|| lab.begin_late(1)));
+    // What was judged by the old rules and comes late reaches everything.
+    assert_eq!(settling(&everything), Settling::Open);
+    lab.tell_of(0, task(7), ENDED);
+    assert_eq!(settling(&everything), Settling::Lately);
+    // What settles when the rules change, settles under any name.
+    lab.clock.advance(Duration::from_secs(10));
+    let lab = Lab::new();
+    lab.operations.rules_change(0, 1, |_| new.clone());
+    lab.begin();
+    lab.operations.begin(0, lab.nameless());
+    lab.tell(ENDED);
+    lab.operations.rules_change(0, 2, |_| new.clone());
+    assert_eq!(lab.groups.settling(&everything, lab.clock.now()), Settling::Open, "a write without a name");
+    lab.clock.advance(CAP);
+    lab.operations.sweep();
+    lab.clock.advance(Duration::from_secs(14));
+    assert_eq!(lab.groups.settling(&everything, lab.clock.now()), Settling::Lately);
 }

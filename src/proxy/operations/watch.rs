@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{Name, Open, Operation, Operations, Origin};
 use crate::cache::key::CredentialId;
@@ -49,7 +49,8 @@ impl Writer {
         let mut fields = HeaderMap::new();
         for name in [header::AUTHORIZATION, header::COOKIE].iter().chain(more) {
             for value in headers.get_all(name) {
-                let mut value = value.clone();
+                // A copy, because the field of a request keeps all that was read with it.
+                let Ok(mut value) = HeaderValue::from_bytes(value.as_bytes()) else { continue };
                 value.set_sensitive(true);
                 fields.append(name.clone(), value);
             }

@@ -1,6 +1,6 @@
 //! Rows of `tasks:`.
 
-use super::{Compiler, Here};
+use super::{Compiler, Here, fingerprint};
 use crate::rules::TaskRule;
 use crate::rules::document::at;
 use crate::rules::raw::RawTask;
@@ -8,7 +8,7 @@ use crate::rules::template::Offers;
 
 impl Compiler<'_> {
     /// The row as it is meant; what is wrong with it is noted, types that a row of `earlier` takes too.
-    pub(super) fn task(&mut self, here: &Here, raw: &RawTask, earlier: &[TaskRule]) -> TaskRule {
+    pub(super) fn task(&mut self, here: &Here, raw: &RawTask, api: &str, earlier: &[TaskRule]) -> TaskRule {
         if raw.types.is_empty() {
             self.error(&here.path(&at!["types"]), "a row needs at least one type of task");
         }
@@ -34,6 +34,7 @@ impl Compiler<'_> {
             line: here.place.line,
             column: here.place.column,
             source: self.source.to_owned(),
+            fingerprint: fingerprint(api, &self.matching, raw),
         }
     }
 }
