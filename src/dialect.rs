@@ -56,6 +56,8 @@ pub struct ServerLimits {
     pub http2: bool,
     /// How long an idle connection may be kept before the server closes it under us.
     pub pool_idle: Duration,
+    /// Whether it takes a request whose content comes in chunks, without a length.
+    pub chunked_requests: bool,
     /// After how many requests the server closes a connection.
     pub requests_per_connection: Option<u32>,
     /// How many field lines a request may have.

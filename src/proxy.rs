@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod carried;
 mod changes;
+mod content;
 mod counters;
 mod error;
 mod explain;

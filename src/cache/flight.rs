@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use parking_lot::Mutex;
 
 use super::entry::Head;
@@ -57,6 +58,8 @@ struct Inner<F> {
     held: usize,
     /// Whether every chunk is held until the end, for the store and for those who join late.
     keeping: bool,
+    /// The trailer section, once the body is whole.
+    trailers: Option<HeaderMap>,
     end: Option<End>,
     readers: Vec<Option<Reader>>,
     /// Places among the readers that were left.
@@ -100,6 +103,8 @@ enum End {
 #[derive(Default)]
 struct Reader {
     next: usize,
+    /// Whether it got the trailer section.
+    trailed: bool,
     cut: bool,
     waker: Option<Waker>,
 }
@@ -134,6 +139,7 @@ impl<F> Flight<F> {
             first: 0,
             held: 0,
             keeping: true,
+            trailers: None,
             end: None,
             readers: Vec::new(),
             free: Vec::new(),

@@ -27,6 +27,8 @@ pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     http2: false,
     // It closes an idle connection after 5 s.
     pool_idle: Duration::from_secs(4),
+    // It answers 501.
+    chunked_requests: false,
     // It closes with the 100th request.
     requests_per_connection: Some(90),
     // From 64 field lines or 8 KiB on it drops the connection without a word.

@@ -37,6 +37,8 @@ pub enum Failure {
     RequestBody,
     /// The client's body is larger than what can be held to measure it.
     BodyTooLarge,
+    /// What is held of all requests' content together is as much as may be.
+    NoRoom,
     /// More or longer fields than the upstream bears.
     TooManyFields,
     /// A request that cannot be understood in one way only.
@@ -81,6 +83,7 @@ impl Failure {
             }
             Failure::RequestBody | Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Failure::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Failure::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::Method => StatusCode::METHOD_NOT_ALLOWED,
             Failure::LeaderLost => StatusCode::INTERNAL_SERVER_ERROR,
@@ -93,7 +96,7 @@ impl Failure {
             Failure::Unreachable => Detail::Unreachable,
             Failure::TimedOut => Detail::Timeout,
             Failure::Lost => Detail::Lost,
-            Failure::QueueFull { .. } | Failure::QueueTimeout { .. } => Detail::Limited,
+            Failure::QueueFull { .. } | Failure::QueueTimeout { .. } | Failure::NoRoom => Detail::Limited,
             Failure::Paused { .. } => Detail::Paused,
             Failure::RequestBody
             | Failure::BodyTooLarge
@@ -117,6 +120,9 @@ impl Failure {
             Failure::RequestBody => "forebay: the request's content broke off",
             Failure::BodyTooLarge => {
                 "forebay: the request's content is too large without a Content-Length; send one"
+            }
+            Failure::NoRoom => {
+                "forebay: too much of other requests is held; send this with a Content-Length, or later"
             }
             Failure::TooManyFields => {
                 "forebay: the request has more or longer header fields than the API takes"

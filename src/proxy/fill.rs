@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::admit::Caller;
 use super::counters::Cause;
-use super::forward::{self, Accepts, LARGEST_READ, gather, joined};
+use super::forward::{self, Accepts, Gathered, LARGEST_READ, gather, joined};
 use super::respond;
 use super::route::Read;
 use super::share;
@@ -108,7 +108,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
                 None => fill.finish(|| ()),
             }
         }
-        Handed::TooLarge => fill.finish(|| ()),
+        Handed::TooLarge | Handed::Trailed => fill.finish(|| ()),
         Handed::Lost => fill.fail(Failure::Lost),
         Handed::Broken => fill.break_off(),
     }
@@ -120,6 +120,9 @@ enum Handed {
     Whole(Arc<Head>),
     /// All of it, but it was too large to be held.
     TooLarge,
+    /// All of it, with trailer fields behind, which a store has no place for: a hit would lack them, and
+    /// that it does nobody could see (RFC 9111 §3.1 lets a cache discard them, but asks for nothing).
+    Trailed,
     /// It broke off before anybody was given any of it.
     Lost,
     /// It broke off.
@@ -182,6 +185,8 @@ impl Errand {
             }
             // Its end cannot be told from a cut, so it is never known to be whole.
             HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
+            // A hit would lack the trailer fields.
+            HeadVerdict::Keep(_) if head.fields.contains_key(http::header::TRAILER) => HeadVerdict::ShareOnly,
             // What one credential is refused is no news for another, whatever the rule keeps.
             HeadVerdict::Keep(_) if self.is_shared() && !head.status.is_success() => HeadVerdict::ShareOnly,
             verdict => verdict,
@@ -214,19 +219,20 @@ impl Errand {
             _ => Keeping::Shared,
         };
         let tells = self.tells(&head);
-        let mut before = Vec::new();
+        let mut before = Gathered::default();
         if tells || !head.status.is_success() && body.size_hint().exact().is_none() {
             let largest = usize::try_from(site.shared.max_object).unwrap_or(usize::MAX);
             let most = if tells { LARGEST_READ } else { largest };
-            let Ok((chunks, whole)) = gather(&mut body, most).await else { return Handed::Lost };
+            let Ok(gathered) = gather(&mut body, most).await else { return Handed::Lost };
             if tells {
-                forward::observe(site, &self.read.path, &chunks, whole);
+                forward::observe(site, &self.read.path, &gathered.chunks, gathered.whole);
             }
-            if whole {
-                let length: usize = chunks.iter().map(Bytes::len).sum();
+            // In HTTP/1.1 a content with a length has no trailers.
+            if gathered.whole && gathered.trailers.is_none() {
+                let length: usize = gathered.chunks.iter().map(Bytes::len).sum();
                 head.fields.insert(http::header::CONTENT_LENGTH, length.into());
             }
-            before = chunks;
+            before = gathered;
         }
         let head = Arc::new(head);
         fill.share(head.clone(), keeping, crossing);
@@ -237,13 +243,13 @@ impl Errand {
     async fn stream(
         &self,
         fill: &Fill<Failure>,
-        before: Vec<Bytes>,
+        before: Gathered,
         mut body: AnswerBody,
         head: Arc<Head>,
     ) -> Handed {
         let shared = &self.site.shared;
         let (mut received, mut keeping) = (0u64, true);
-        let mut before = before.into_iter();
+        let (mut before, mut trailers) = (before.chunks.into_iter(), before.trailers);
         loop {
             let chunk = match before.next() {
                 Some(chunk) => chunk,
@@ -252,7 +258,10 @@ impl Errand {
                     Some(Err(_)) => return Handed::Broken,
                     Some(Ok(frame)) => match frame.into_data() {
                         Ok(chunk) => chunk,
-                        Err(_trailers) => continue,
+                        Err(other) => {
+                            trailers = other.into_trailers().ok();
+                            continue;
+                        }
                     },
                 },
             };
@@ -269,7 +278,14 @@ impl Errand {
                 fill.cut_slowest();
             }
         }
-        if keeping { Handed::Whole(head) } else { Handed::TooLarge }
+        match trailers {
+            Some(trailers) => {
+                fill.push_trailers(trailers);
+                Handed::Trailed
+            }
+            None if keeping => Handed::Whole(head),
+            None => Handed::TooLarge,
+        }
     }
 
     fn judge_body(&self, chunks: &[Bytes]) -> BodyVerdict {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Failure;
 use super::admit::Caller;
 use super::body::Body;
+use super::content;
 use super::counters::{Cause, Outcome};
 use super::respond::{self, Asked};
 use super::route::Pass;
@@ -31,13 +32,7 @@ use crate::rules::ReadRule;
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::fields;
-use crate::upstream::{
-    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, OutgoingBody, SendError,
-};
-
-/// How much of a body is held at most: to measure what came without a length, to read the fields of
-/// a write, and to read what an answer says of a task. Proxmox itself takes 512 KiB.
-pub(super) const HOLD: usize = 1 << 20;
+use crate::upstream::{Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, SendError};
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
 pub(super) const LARGEST_READ: usize = 16 << 20;
@@ -66,6 +61,7 @@ pub(super) fn fill_fields(site: &Site, headers: &HeaderMap) -> HeaderMap {
 }
 
 fn fields_without(site: &Site, headers: &HeaderMap, more: &[HeaderName]) -> HeaderMap {
+    let wants_trailers = fields::accepts_trailers(headers);
     let internal = site.dialect().internal_fields();
     let mut headers = headers.clone();
     fields::remove_named_by_connection(&mut headers);
@@ -76,23 +72,12 @@ fn fields_without(site: &Site, headers: &HeaderMap, more: &[HeaderName]) -> Head
             || internal.contains(name)
             || more.contains(name)
     });
-    headers
-}
-
-/// The content of a request as the upstream bears it: always with a length. `hold` keeps it in
-/// memory, for a write whose rule reads it.
-pub(super) async fn content(body: Incoming, hold: bool) -> Result<OutgoingBody, Failure> {
-    match body.size_hint().exact() {
-        Some(0) => Ok(OutgoingBody::Empty),
-        Some(length) if !hold || length > HOLD as u64 => {
-            Ok(OutgoingBody::Stream { body: body.map_err(Into::into).boxed_unsync(), length })
-        }
-        _ => match Limited::new(body, HOLD).collect().await {
-            Ok(whole) => Ok(OutgoingBody::Full(whole.to_bytes())),
-            Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Failure::BodyTooLarge),
-            Err(_) => Err(Failure::RequestBody),
-        },
+    // It speaks of this connection, but who bears trailers is the client behind it. Servers that know no
+    // chunks have none.
+    if wants_trailers && site.dialect().server_limits().chunked_requests {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }
+    headers
 }
 
 /// Status, reason and end-to-end fields of an answer.
@@ -192,27 +177,39 @@ pub(super) async fn observed(
     mut body: AnswerBody,
     place: Option<OwnedSemaphorePermit>,
 ) -> Result<Body, Failure> {
-    let (chunks, is_whole) = gather(&mut body, LARGEST_READ).await.map_err(|_| Failure::Lost)?;
-    observe(site, path, &chunks, is_whole);
-    Ok(match is_whole {
+    let Gathered { chunks, whole, .. } = gather(&mut body, LARGEST_READ).await.map_err(|_| Failure::Lost)?;
+    observe(site, path, &chunks, whole);
+    Ok(match whole {
         true => Body::full(joined(&chunks)),
         false => Body::upstream_behind(chunks, body, place),
     })
 }
 
-/// Reads a body until its end or until `most` bytes; whether the end was reached.
-pub(super) async fn gather(body: &mut AnswerBody, most: usize) -> Result<(Vec<Bytes>, bool), AnswerError> {
-    let (mut chunks, mut length) = (Vec::new(), 0);
+/// What has been read of a body before anybody hears of it.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub chunks: Vec<Bytes>,
+    pub trailers: Option<HeaderMap>,
+    pub whole: bool,
+}
+
+/// Reads a body until its end or until `most` bytes.
+pub(super) async fn gather(body: &mut AnswerBody, most: usize) -> Result<Gathered, AnswerError> {
+    let (mut gathered, mut length) = (Gathered::default(), 0);
     while let Some(frame) = body.frame().await {
-        if let Ok(chunk) = frame?.into_data() {
-            length += chunk.len();
-            chunks.push(chunk);
+        match frame?.into_data() {
+            Ok(chunk) => {
+                length += chunk.len();
+                gathered.chunks.push(chunk);
+            }
+            Err(other) => gathered.trailers = other.into_trailers().ok(),
         }
         if length >= most {
-            return Ok((chunks, false));
+            return Ok(gathered);
         }
     }
-    Ok((chunks, true))
+    gathered.whole = true;
+    Ok(gathered)
 }
 
 pub(super) fn joined(chunks: &[Bytes]) -> Bytes {
@@ -257,7 +254,7 @@ pub(super) async fn pass(
         return asked.fail(&pass.path, Failure::OnlyIfCached);
     }
     let (parts, body) = request.into_parts();
-    let body = match content(body, false).await {
+    let body = match content::take(&site, body, false).await {
         Ok(body) => body,
         Err(failure) => {
             return asked.fail(&pass.path, failure);

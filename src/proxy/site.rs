@@ -11,6 +11,7 @@ use quick_cache::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::audit::Audits;
+use super::content::Room;
 use super::counters::RuleMetrics;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
@@ -62,6 +63,8 @@ pub struct Shared {
     pub actors: Actors,
     /// The tasks that writes started.
     pub operations: Operations,
+    /// The room for the content of requests that must be held.
+    pub room: Room,
     /// Whether each request is logged.
     pub log_requests: std::sync::atomic::AtomicBool,
     pub(super) invalidations: [Counter; 7],
@@ -127,6 +130,7 @@ impl Shared {
             acceptance: Acceptance::new(groups.clone()),
             actors: Actors::default(),
             groups,
+            room: Room::default(),
             log_requests: false.into(),
             invalidations,
             uncacheable: Cache::new(10_000),

@@ -17,6 +17,7 @@ use super::Failure;
 use super::actors;
 use super::admit::Caller;
 use super::body::Body;
+use super::content;
 use super::counters::{Cause, Outcome};
 use super::forward::{self, Accepts, LARGEST_READ};
 use super::operations::{Operation, Origin, Subject, Watch, Writer};
@@ -87,7 +88,7 @@ impl Sending {
         let rule = self.write.rule(site);
         let (parts, body) = request.into_parts();
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
-        let body = forward::content(body, needs_fields).await?;
+        let body = content::take(site, body, needs_fields).await?;
         let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
         let path = self.write.path.as_deref().unwrap_or_default();
         let mut headers = forward::outgoing_fields(site, &parts.headers);

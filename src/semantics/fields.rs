@@ -56,6 +56,14 @@ pub fn remove_named_by_connection(headers: &mut HeaderMap) {
     }
 }
 
+/// Whether the sender of a request bears trailer fields in the answer (RFC 9110 §10.1.4).
+pub fn accepts_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|line| {
+        line.to_str()
+            .is_ok_and(|line| line.split(',').any(|coding| coding.trim().eq_ignore_ascii_case("trailers")))
+    })
+}
+
 /// HTTP/2 may split a cookie field; HTTP/1.1 may not (RFC 9113 §8.2.3).
 pub fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(|crumb| crumb.as_bytes()).collect();

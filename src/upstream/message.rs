@@ -21,7 +21,7 @@ pub struct Outgoing {
     pub method: Method,
     /// The target in origin-form, byte for byte as it shall be sent.
     pub target: PathAndQuery,
-    /// End-to-end fields only, in order. `Host`, `Content-Length` and `Connection` are set here and
+    /// End-to-end fields only, in order, and `TE: trailers` if the caller bears trailers. `Host`, `Content-Length` and `Connection` are set here and
     /// replaced if present, `Expect` is dropped; with `upgrade` the `Upgrade` field must be among them.
     pub headers: HeaderMap,
     /// The `Host` field; `None`: the endpoint's authority.
@@ -50,10 +50,11 @@ pub enum OutgoingBody {
     Full(Bytes),
     /// Passed through as it arrives.
     Stream {
-        /// The bytes; trailers are dropped, because a sized HTTP/1.1 request cannot carry them.
+        /// The bytes; with a length trailers are dropped, because a sized HTTP/1.1 request cannot carry
+        /// them.
         body: UnsyncBoxBody<Bytes, BoxError>,
-        /// How many bytes there will be; more or fewer fail the call.
-        length: u64,
+        /// How many bytes there will be; more or fewer fail the call. `None`: it comes in chunks.
+        length: Option<u64>,
     },
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING};
 use http::uri::{Scheme, Uri};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
@@ -23,7 +23,12 @@ pub(super) struct SendBody(Content);
 
 enum Content {
     Held(Option<Bytes>),
-    Stream { body: UnsyncBoxBody<Bytes, BoxError>, left: u64, progress: Arc<Streamed> },
+    Stream {
+        body: UnsyncBoxBody<Bytes, BoxError>,
+        /// What is still to come, if that is known.
+        left: Option<u64>,
+        progress: Arc<Streamed>,
+    },
 }
 
 /// How far the content got, for the call that waits for the answer.
@@ -90,17 +95,28 @@ impl Body for SendBody {
             let polled = Pin::new(&mut *body).poll_frame(cx);
             progress.starved.store(polled.is_pending(), Ordering::Release);
             let failure: BoxError = match ready!(polled) {
-                None if *left == 0 => return Poll::Ready(None),
+                None if left.unwrap_or(0) == 0 => {
+                    progress.complete.store(true, Ordering::Release);
+                    return Poll::Ready(None);
+                }
                 None => WrongLength("shorter").into(),
                 Some(Err(error)) => error,
                 Some(Ok(frame)) => {
-                    // Trailers have no place in a sized HTTP/1.1 request.
-                    let Ok(data) = frame.into_data() else { continue };
-                    match left.checked_sub(data.len() as u64) {
+                    let data = match frame.into_data() {
+                        Ok(data) => data,
+                        // Trailers have no place in a sized HTTP/1.1 request.
+                        Err(_) if left.is_some() => continue,
+                        Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                    };
+                    let rest = match *left {
+                        Some(left) => left.checked_sub(data.len() as u64).map(Some),
+                        None => Some(None),
+                    };
+                    match rest {
                         Some(rest) => {
                             *left = rest;
                             *progress.last.lock() = Instant::now();
-                            progress.complete.store(rest == 0, Ordering::Release);
+                            progress.complete.store(rest == Some(0), Ordering::Release);
                             return Poll::Ready(Some(Ok(Frame::data(data))));
                         }
                         None => WrongLength("longer").into(),
@@ -115,15 +131,17 @@ impl Body for SendBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Content::Held(bytes) => bytes.is_none(),
-            Content::Stream { left, .. } => *left == 0,
+            Content::Stream { left, .. } => *left == Some(0),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(match &self.0 {
-            Content::Held(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
-            Content::Stream { left, .. } => *left,
-        })
+        match &self.0 {
+            Content::Held(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Content::Stream { left, .. } => left.map_or_else(SizeHint::new, SizeHint::with_exact),
+        }
     }
 }
 
@@ -149,9 +167,11 @@ impl Template {
     pub(super) fn new(call: &mut Outgoing) -> Self {
         let mut headers = std::mem::take(&mut call.headers);
         let upgrade = call.upgrade;
+        let trailers = headers.get(TE).is_some_and(|te| te == "trailers");
         fields::remove_where(&mut headers, |name| match name.as_str() {
             // The content is sent at once, so nothing is expected.
-            "connection" | "content-length" | "expect" | "te" | "transfer-encoding" => true,
+            "connection" | "content-length" | "expect" | "transfer-encoding" => true,
+            "te" => !trailers,
             "upgrade" => !upgrade,
             _ => false,
         });
@@ -170,13 +190,16 @@ impl Template {
             }
             OutgoingBody::Empty => None,
             OutgoingBody::Full(bytes) => Some(bytes.len() as u64),
-            OutgoingBody::Stream { length, .. } => Some(*length),
+            OutgoingBody::Stream { length, .. } => *length,
         };
         if let Some(length) = length {
             headers.insert(CONTENT_LENGTH, length.into());
         }
         if call.upgrade {
             headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        } else if trailers {
+            // A field of this connection is named by it (RFC 9110 §10.1.4).
+            headers.insert(CONNECTION, HeaderValue::from_static("TE"));
         }
         Self {
             method: call.method.clone(),
@@ -219,13 +242,14 @@ impl Template {
                         last: Mutex::new(now),
                         failed: AtomicBool::new(false),
                         starved: AtomicBool::new(false),
-                        complete: AtomicBool::new(left == 0),
+                        complete: AtomicBool::new(left == Some(0)),
                     }));
                     Content::Stream { body, left, progress: Arc::clone(progress) }
                 }
                 _ => unreachable!("matched as a stream just above"),
             },
         };
+        let chunked = matches!(content, Content::Stream { left: None, .. });
         let mut request = Request::new(SendBody(content));
         *request.method_mut() = self.method.clone();
         *request.headers_mut() = self.headers.clone();
@@ -233,10 +257,14 @@ impl Template {
             Protocol::Http1 => {
                 let host = self.host.as_ref().unwrap_or(&endpoint.host_field);
                 request.headers_mut().insert(HOST, host.clone());
+                if chunked {
+                    request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+                }
                 *request.uri_mut() = Uri::from(self.target.clone());
             }
             Protocol::Http2 => {
                 request.headers_mut().remove(HOST);
+                request.headers_mut().remove(CONNECTION);
                 let mut parts = http::uri::Parts::default();
                 parts.scheme = Some(Scheme::HTTPS);
                 let named = self.host.as_ref().and_then(|host| host.as_bytes().try_into().ok());

@@ -35,6 +35,7 @@ mod streams;
 mod support;
 mod swap;
 mod tls;
+mod trailers;
 mod truth;
 mod uploads;
 mod upstreams;

@@ -1,6 +1,6 @@
 //! Content on its way to the upstream: streamed where its length is known, measured where it is not.
 
-use crate::support::{Gate, Reply, Rig, until};
+use crate::support::{Gate, Options, Reply, Rig, until};
 
 const UPLOAD: &str = "/api2/json/nodes/pve1/storage/local/upload";
 const CALL: &str = "POST /api2/json/nodes/pve1/storage/local/upload";
@@ -61,6 +61,91 @@ async fn chunks_are_measured_and_sent_with_a_length() {
             assert_eq!(got.cache(), "detail=bad-request");
         }
     }
+    rig.finish().await;
+}
+
+/// Rules of an API that takes chunks, with a write that is read.
+const PLAIN: &str = "api: none
+reads:
+  - {path: /item/*, ttl: 1h, groups: [all]}
+writes:
+  - {methods: [POST], path: /make, invalidates: [\"item/{body.id}\"]}
+";
+
+#[tokio::test]
+async fn chunks_stream_where_the_api_takes_them() {
+    let rig = Rig::with(Options { rules: PLAIN.into(), ..Options::default() }).await;
+    let mut client = rig.connect().await;
+    client
+        .write(b"POST /up HTTP/1.1\r\nHost: f\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        .await;
+    let half = vec![b'x'; 4 << 20];
+    let piece = [format!("{:x}\r\n", half.len()).into_bytes(), half, b"\r\n".to_vec()].concat();
+    client.write(&piece).await;
+    // It is on its way long before anybody knows how long it is.
+    until("the first half", || {
+        rig.origin().count("POST /up") == 1 && rig.origin().last("POST /up").body.len() == 4 << 20
+    })
+    .await;
+    client.write(&piece).await;
+    client.write(b"0\r\n\r\n").await;
+    client.read_head().await;
+    assert_eq!(client.status(), 200);
+    let call = rig.origin().last("POST /up");
+    let framing = (call.field("content-length"), call.field("transfer-encoding"));
+    assert_eq!((call.body.len(), framing), (8 << 20, (None, Some("chunked"))));
+    drop(client);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_read_streams_where_the_api_takes_chunks() {
+    let rig = Rig::with(Options { rules: PLAIN.into(), ..Options::default() }).await;
+    for (length, framing) in [(1_000, (Some("1000"), None)), (3 << 20, (None, Some("chunked")))] {
+        let content = [b"id=1&rest=".to_vec(), vec![b'x'; length - 10]].concat();
+        let ask = rig.ask("POST", "/make").field("Transfer-Encoding", "chunked");
+        assert_eq!(ask.body(chunks(&content)).send().await.status, 200);
+        let call = rig.origin().last("POST /make");
+        assert!(call.body == content, "{length}");
+        assert_eq!((call.field("content-length"), call.field("transfer-encoding")), framing);
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn what_is_held_of_all_requests_is_bounded() {
+    let rig = Rig::start().await;
+    let head = format!(
+        "POST {UPLOAD} HTTP/1.1\r\nHost: f\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    );
+    let piece = [b"100000\r\n".to_vec(), vec![b'x'; 1 << 20], b"\r\n".to_vec()].concat();
+    let mut holders = Vec::new();
+    for _ in 0..64 {
+        let mut client = rig.connect().await;
+        client.write(head.as_bytes()).await;
+        client.write(&piece).await;
+        holders.push(client);
+    }
+    let small = || rig.ask("POST", UPLOAD).field("Transfer-Encoding", "chunked").body(chunks(b"x"));
+    // What was written need not have been read yet.
+    let mut refused = small().send().await;
+    for _ in 0..1_000 {
+        if refused.status != 200 {
+            break;
+        }
+        refused = small().send().await;
+    }
+    assert_eq!((refused.status, refused.cache()), (503, "detail=limited"));
+    assert_eq!(refused.field("retry-after"), None, "clients repeat even writes when they see it");
+    let sized = rig.ask("POST", UPLOAD).body(vec![b'x'; 4 << 20]).send().await;
+    assert_eq!(sized.status, 200, "what streams takes no room");
+    let before = rig.origin().count(CALL);
+    let mut last = holders.pop().expect("there are 64");
+    last.write(b"0\r\n\r\n").await;
+    last.read_head().await;
+    assert_eq!((last.status(), rig.origin().count(CALL)), (200, before + 1));
+    assert_eq!(small().send().await.status, 200, "its room is free again");
+    drop(holders);
     rig.finish().await;
 }
 

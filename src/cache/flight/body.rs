@@ -66,6 +66,12 @@ impl<F> Body for FlightBody<F> {
             }
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
+        if inner.end == Some(End::Whole)
+            && !std::mem::replace(&mut inner.reader(place).trailed, true)
+            && let Some(trailers) = inner.trailers.clone()
+        {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+        }
         match inner.end {
             Some(End::Whole) => Poll::Ready(None),
             Some(End::Broken) => Poll::Ready(Some(Err(Interrupted::Upstream))),
@@ -78,9 +84,10 @@ impl<F> Body for FlightBody<F> {
 
     fn is_end_stream(&self) -> bool {
         let inner = self.waiter.flight.inner.lock();
-        let read_all = inner.readers[self.waiter.place]
-            .as_ref()
-            .is_some_and(|reader| reader.next == inner.first + inner.chunks.len());
+        let read_all = inner.readers[self.waiter.place].as_ref().is_some_and(|reader| {
+            let trailed = reader.trailed || inner.trailers.is_none();
+            reader.next == inner.first + inner.chunks.len() && trailed
+        });
         inner.end == Some(End::Whole) && read_all
     }
 

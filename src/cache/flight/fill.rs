@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use super::{Crossing, End, Flight, Flights, Keeping, Stage, WINDOW};
 use crate::cache::entry::Head;
@@ -78,6 +79,11 @@ impl<F: From<LeaderLost>> Fill<F> {
             inner.chunks.push_back(chunk);
         });
         if nobody { Err(NobodyWaits) } else { Ok(()) }
+    }
+
+    /// Hands on the trailer section, which ends the body.
+    pub fn push_trailers(&self, trailers: HeaderMap) {
+        self.flight.update(|inner| inner.trailers = Some(trailers));
     }
 
     /// From here on the answer only streams: it is too large to keep, so nobody may join any more and

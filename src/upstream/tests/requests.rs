@@ -9,7 +9,7 @@ fn stream(pieces: Vec<Result<&'static str, BoxError>>, length: u64) -> OutgoingB
     let frames =
         pieces.into_iter().map(|piece| piece.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))));
     let body = StreamBody::new(futures_util::stream::iter(frames)).boxed_unsync();
-    OutgoingBody::Stream { body, length }
+    OutgoingBody::Stream { body, length: Some(length) }
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_client_that_stops_sending_is_not_a_silent_api() {
     .await;
     let bench = Bench::with(&[&server], |config| config.first_byte_timeout = Duration::from_millis(40));
     let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>());
-    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: 5 };
+    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: Some(5) };
     let error = bench.send(Outgoing { body, ..bench.call(Method::POST, "/") }).await.unwrap_err();
     assert!(matches!(error, SendError::RequestBody), "{error:?}");
     assert!(bench.upstream.failing_since().is_none());
@@ -119,7 +119,7 @@ async fn an_early_answer_comes_before_the_content_has_ended() {
     .await;
     let bench = Bench::new(&[&server]);
     let body = StreamBody::new(futures_util::stream::pending::<Result<Frame<Bytes>, BoxError>>());
-    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: 5 };
+    let body = OutgoingBody::Stream { body: body.boxed_unsync(), length: Some(5) };
     assert_eq!(bench.text(Outgoing { body, ..bench.call(Method::POST, "/") }).await.0, 413);
 }
 

@@ -59,6 +59,7 @@ pub struct Reply {
     /// `None`: a body that names the call, so that no two answers are the same.
     body: Option<Vec<u8>>,
     ending: Ending,
+    trailers: Vec<(String, String)>,
     before_head: Option<Gate>,
     before_body: Option<Gate>,
     in_body: Option<Gate>,
@@ -73,6 +74,7 @@ impl Reply {
             fields: Vec::new(),
             body: None,
             ending: Ending::Whole,
+            trailers: Vec::new(),
             before_head: None,
             before_body: None,
             in_body: None,
@@ -127,6 +129,12 @@ impl Reply {
     pub fn chunked(mut self) -> Self {
         self.ending = Ending::Chunked;
         self
+    }
+
+    /// In chunks, with this field behind them.
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.into(), value.into()));
+        self.chunked()
     }
 
     /// Without a length, up to the end of the connection.
@@ -302,7 +310,8 @@ async fn receive(stream: &mut TcpStream, unread: &mut Vec<u8>, script: &Script) 
     let mut words = head.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
     let length: usize = field(&head, "content-length").map_or(0, |n| n.parse().expect("a number"));
-    assert!(field(&head, "transfer-encoding").is_none(), "calls have a length: {head}");
+    let chunked = field(&head, "transfer-encoding").is_some();
+    assert!(!chunked || !target.starts_with("/api2"), "calls of Proxmox have a length: {head}");
     let called = name(&method, &target);
     let number = {
         let mut calls = script.calls.lock();
@@ -315,6 +324,9 @@ async fn receive(stream: &mut TcpStream, unread: &mut Vec<u8>, script: &Script) 
         let meant = |part: &str, call: &str| head.contains(part) && (call.is_empty() || call == called);
         special.iter().find(|(part, call, _)| meant(part, call)).map(|(.., reply)| reply.clone())
     };
+    if chunked {
+        receive_chunks(stream, unread, script, number).await?;
+    }
     let mut left = length;
     while left > 0 {
         if unread.is_empty() && stream.read_buf(unread).await.ok()? == 0 {
@@ -335,6 +347,46 @@ async fn receive(stream: &mut TcpStream, unread: &mut Vec<u8>, script: &Script) 
         None => None,
     };
     Some((number, reply.unwrap_or_else(Reply::numbered)))
+}
+
+/// Reads content in chunks, and the trailer section behind it into the head of the call.
+async fn receive_chunks(
+    stream: &mut TcpStream,
+    unread: &mut Vec<u8>,
+    script: &Script,
+    number: usize,
+) -> Option<()> {
+    let mut last = false;
+    loop {
+        let Some(end) = unread.windows(2).position(|two| two == b"\r\n") else {
+            if stream.read_buf(unread).await.ok()? == 0 {
+                return None;
+            }
+            continue;
+        };
+        let line = String::from_utf8(unread.drain(..end + 2).collect()).expect("lines are text");
+        match (last, line.trim_end()) {
+            (true, "") => return Some(()),
+            (true, trailer) => {
+                script.calls.lock()[number - 1].head += &format!("{trailer}\r\n");
+                continue;
+            }
+            (false, size) => {
+                let size = usize::from_str_radix(size, 16).expect("a size");
+                last = size == 0;
+                if last {
+                    continue;
+                }
+                while unread.len() < size + 2 {
+                    if stream.read_buf(unread).await.ok()? == 0 {
+                        return None;
+                    }
+                }
+                let piece: Vec<u8> = unread.drain(..size + 2).take(size).collect();
+                script.calls.lock()[number - 1].body.extend(piece);
+            }
+        }
+    }
 }
 
 /// Answers; `None` when the connection is over.
@@ -392,7 +444,11 @@ async fn answer(stream: &mut TcpStream, number: usize, reply: Reply, script: &Sc
     }
     write_piece(stream, second, reply.ending).await?;
     match reply.ending {
-        Ending::Chunked => stream.write_all(b"0\r\n\r\n").await.ok(),
+        Ending::Chunked => {
+            let trailers: String =
+                reply.trailers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            stream.write_all(format!("0\r\n{trailers}\r\n").as_bytes()).await.ok()
+        }
         Ending::Closed => None,
         _ => Some(()),
     }
