@@ -17,6 +17,7 @@ mod lookup;
 mod operations;
 mod own;
 mod poll;
+mod precondition;
 mod purge;
 mod read;
 mod respond;

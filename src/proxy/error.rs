@@ -39,6 +39,10 @@ pub enum Failure {
     BodyTooLarge,
     /// What is held of all requests' content together is as much as may be.
     NoRoom,
+    /// A condition of a write, made with a validator of forebay's own, does not hold.
+    Precondition,
+    /// Whether such a condition holds could not be learnt.
+    Unconfirmed,
     /// More or longer fields than the upstream bears.
     TooManyFields,
     /// A request that cannot be understood in one way only.
@@ -76,7 +80,8 @@ impl Failure {
     /// The status code.
     pub fn status(self) -> StatusCode {
         match self {
-            Failure::Unreachable | Failure::Lost => StatusCode::BAD_GATEWAY,
+            Failure::Unreachable | Failure::Lost | Failure::Unconfirmed => StatusCode::BAD_GATEWAY,
+            Failure::Precondition => StatusCode::PRECONDITION_FAILED,
             Failure::TimedOut | Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
             Failure::QueueFull { .. } | Failure::QueueTimeout { .. } | Failure::Paused { .. } => {
                 StatusCode::TOO_MANY_REQUESTS
@@ -95,7 +100,8 @@ impl Failure {
         match self {
             Failure::Unreachable => Detail::Unreachable,
             Failure::TimedOut => Detail::Timeout,
-            Failure::Lost => Detail::Lost,
+            Failure::Lost | Failure::Unconfirmed => Detail::Lost,
+            Failure::Precondition => Detail::Precondition,
             Failure::QueueFull { .. } | Failure::QueueTimeout { .. } | Failure::NoRoom => Detail::Limited,
             Failure::Paused { .. } => Detail::Paused,
             Failure::RequestBody
@@ -121,6 +127,8 @@ impl Failure {
             Failure::BodyTooLarge => {
                 "forebay: the request's content is too large without a Content-Length; send one"
             }
+            Failure::Precondition => "forebay: the resource is not as it was when it was read",
+            Failure::Unconfirmed => "forebay: the API did not show whether the request's condition holds",
             Failure::NoRoom => {
                 "forebay: too much of other requests is held; send this with a Content-Length, or later"
             }

@@ -31,7 +31,7 @@ use crate::clock::Timestamp;
 use crate::rules::ReadRule;
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
-use crate::semantics::fields;
+use crate::semantics::{conditional, fields};
 use crate::upstream::{Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, SendError};
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
@@ -72,6 +72,7 @@ fn fields_without(site: &Site, headers: &HeaderMap, more: &[HeaderName]) -> Head
             || internal.contains(name)
             || more.contains(name)
     });
+    conditional::remove_own(&mut headers);
     // It speaks of this connection, but who bears trailers is the client behind it. Servers that know no
     // chunks have none.
     if wants_trailers && site.dialect().server_limits().chunked_requests {

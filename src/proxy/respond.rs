@@ -198,10 +198,7 @@ fn compressed(site: &Site, key: Key, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
 }
 
 fn compress(entry: &Entry, secret: &crate::cache::key::Secret) -> Entry {
-    use std::io::Write as _;
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(4));
-    encoder.write_all(&entry.body()).expect("writing to memory does not fail");
-    let body = Bytes::from(encoder.finish().expect("writing to memory does not fail"));
+    let body = gzip(&entry.body());
     let mut fields = HeaderMap::new();
     entry.write_fields(&mut fields);
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
@@ -211,17 +208,17 @@ fn compress(entry: &Entry, secret: &crate::cache::key::Secret) -> Entry {
     entry.recoded(fields, body, Some(&etag))
 }
 
+/// The gzip form of a body, always the same for the same body.
+pub(super) fn gzip(body: &[u8]) -> Bytes {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(4));
+    encoder.write_all(body).expect("writing to memory does not fail");
+    Bytes::from(encoder.finish().expect("writing to memory does not fail"))
+}
+
 /// A strong validator of forebay's own for a body.
 pub(super) fn etag(secret: &crate::cache::key::Secret, body: &[Bytes]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut tag = String::with_capacity("\"fb-\"".len() + 32);
-    tag.push_str("\"fb-");
-    for byte in secret.content(body).to_be_bytes() {
-        tag.push(DIGITS[usize::from(byte >> 4)].into());
-        tag.push(DIGITS[usize::from(byte & 15)].into());
-    }
-    tag.push('"');
-    tag
+    conditional::own(secret.content(body))
 }
 
 /// An answer that is on its way for everybody who waits.

@@ -21,6 +21,7 @@ use super::content;
 use super::counters::{Cause, Outcome};
 use super::forward::{self, Accepts, LARGEST_READ};
 use super::operations::{Operation, Origin, Subject, Watch, Writer};
+use super::precondition;
 use super::respond::{self, Asked};
 use super::route::Write;
 use super::site::{InvalidationCause, Site};
@@ -86,7 +87,9 @@ impl Sending {
     async fn run(self, request: Request<Incoming>) -> Result<Answered, Failure> {
         let site = &self.site;
         let rule = self.write.rule(site);
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        precondition::judge(site, self.write.caller, self.client, self.write.metrics(site), &mut parts)
+            .await?;
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
         let body = content::take(site, body, needs_fields).await?;
         let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);

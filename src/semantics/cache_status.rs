@@ -48,6 +48,8 @@ pub enum Detail {
     Limited,
     /// An error of forebay's own: the upstream asked for a pause.
     Paused,
+    /// A condition that names a validator of forebay's own does not hold.
+    Precondition,
     /// `only-if-cached` and nothing usable in the store.
     OnlyIfCached,
     /// An error of forebay's own: something that must not happen did.
@@ -56,7 +58,7 @@ pub enum Detail {
 
 impl Detail {
     /// Every word, for the tests that keep the set closed and for resolving metric handles.
-    pub const ALL: [Detail; 22] = [
+    pub const ALL: [Detail; 23] = [
         Detail::StaleWhileRevalidate,
         Detail::StaleIfError,
         Detail::Unsettled,
@@ -77,6 +79,7 @@ impl Detail {
         Detail::Lost,
         Detail::Limited,
         Detail::Paused,
+        Detail::Precondition,
         Detail::OnlyIfCached,
         Detail::Internal,
     ];
@@ -104,6 +107,7 @@ impl Detail {
             Detail::Lost => "lost",
             Detail::Limited => "limited",
             Detail::Paused => "paused",
+            Detail::Precondition => "precondition",
             Detail::OnlyIfCached => "only-if-cached",
             Detail::Internal => "internal",
         }

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use crate::support::{Reply, Rig};
+use crate::support::{Options, Reply, Rig};
 
 fn gunzip(bytes: &[u8]) -> String {
     let mut text = String::new();
@@ -35,6 +35,111 @@ async fn a_validator_of_our_own_gets_304_and_never_goes_upstream() {
     let again = rig.get("/api2/json/item/1").field("If-None-Match", &etag).send().await;
     assert_eq!(again.status, 200);
     assert_eq!(rig.origin().last("GET /api2/json/item/1").field("if-none-match"), None);
+    rig.finish().await;
+}
+
+const PLAIN: &str = "api: none
+reads:
+  - {path: /kept/*, ttl: 1h}
+  - {path: /passed/*, ttl: pass}
+writes:
+  - {methods: [PUT], path: /kept/*, invalidates: [], reason: so that hits show what was read}
+";
+
+#[tokio::test]
+async fn validators_of_our_own_do_not_pass() {
+    let rig = Rig::with(Options { rules: PLAIN.into(), ..Options::default() }).await;
+    rig.warm("/kept/1").await;
+    let own = rig.get("/kept/1").send().await.field("etag").expect("an etag").to_owned();
+    let cases = [
+        ("If-None-Match", own.clone(), None),
+        ("If-None-Match", format!("{own}, \"theirs\""), Some("\"theirs\"")),
+        ("If-Match", own.clone(), None),
+        ("If-Range", own.clone(), None),
+        ("If-None-Match", "\"theirs\"".to_owned(), Some("\"theirs\"")),
+    ];
+    for (name, line, left) in cases {
+        let ask = rig.get("/passed/1").field(name, &line).field("Range", "bytes=0-1");
+        assert_eq!(ask.send().await.status, 200);
+        let call = rig.origin().last("GET /passed/1");
+        assert_eq!(call.field(name), left, "{name}: {line}");
+        assert_eq!(call.field("range").is_none(), name == "If-Range");
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_write_guarded_by_a_validator_of_our_own_is_judged_by_what_is_there_now() {
+    let rig = Rig::with(Options { rules: PLAIN.into(), ..Options::default() }).await;
+    let text = "forebay ".repeat(500);
+    let (read, write) = ("GET /kept/1", "PUT /kept/1");
+    rig.origin().on(read, Reply::body(text.clone()));
+    rig.warm("/kept/1").await;
+    let plain = rig.get("/kept/1").send().await.field("etag").expect("an etag").to_owned();
+    let coded = rig.get("/kept/1").field("Accept-Encoding", "gzip").send().await;
+    let coded = coded.field("etag").expect("an etag").to_owned();
+    assert_ne!(plain, coded);
+    let put = |name: &'static str, line: String| {
+        rig.ask("PUT", "/kept/1").field(name, &line).field("Content-Type", "text/plain").body("new")
+    };
+    let never = format!("\"fb-{:032x}\"", 1);
+    let both = format!("{never}, \"theirs\"");
+    // The field, its value, the status, what of the field reaches the API.
+    let cases = [
+        ("If-Match", plain.clone(), 200, None),
+        ("If-Match", coded, 200, None),
+        ("If-Match", format!("{never}, {plain}"), 200, None),
+        ("If-Match", never.clone(), 412, None),
+        ("If-Match", format!("W/{plain}"), 412, None),
+        ("If-Match", both, 200, Some("\"theirs\"")),
+        ("If-None-Match", never, 200, None),
+        ("If-None-Match", format!("W/{plain}"), 412, None),
+    ];
+    for (name, line, status, left) in cases {
+        let (reads, writes) = (rig.origin().count(read), rig.origin().count(write));
+        let got = put(name, line.clone()).send().await;
+        assert_eq!(got.status, status, "{name}: {line}");
+        assert_eq!(rig.origin().count(read), reads + 1);
+        assert_eq!(
+            (rig.origin().last(read).field("content-type"), rig.origin().last(read).body.len()),
+            (None, 0)
+        );
+        if status == 200 {
+            assert_eq!(rig.origin().count(write), writes + 1);
+            assert_eq!(rig.origin().last(write).field(name), left, "{name}: {line}");
+        } else {
+            assert_eq!((got.cache(), rig.origin().count(write)), ("detail=precondition", writes));
+        }
+    }
+    // Behind forebay's back it changed, then it went, then the API fell ill.
+    for (now, status) in [
+        (Reply::body("changed"), 412),
+        (Reply::status(404, "Not Found"), 412),
+        (Reply::body(text.clone()).field("ETag", "\"theirs\""), 412),
+        (Reply::status(503, "Service Unavailable"), 502),
+    ] {
+        rig.origin().on(read, now);
+        let writes = rig.origin().count(write);
+        assert_eq!(put("If-Match", plain.clone()).send().await.status, status);
+        assert_eq!(rig.origin().count(write), writes);
+    }
+    // What is the API's own is the API's to judge.
+    let reads = rig.origin().count(read);
+    assert_eq!(put("If-Match", "\"theirs\"".to_owned()).send().await.status, 200);
+    assert_eq!(rig.origin().last(write).field("if-match"), Some("\"theirs\""));
+    assert_eq!(rig.origin().count(read), reads);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn where_bytes_differ_from_call_to_call_a_validator_of_our_own_guards_nothing() {
+    let rig = Rig::start().await;
+    rig.warm("/api2/json/item/1").await;
+    let own = rig.get("/api2/json/item/1").send().await.field("etag").expect("an etag").to_owned();
+    let got = rig.ask("PUT", "/api2/json/item/1").field("If-Match", &own).body("a=1").send().await;
+    assert_eq!(got.status, 200);
+    assert_eq!(rig.origin().last("PUT /api2/json/item/1").field("if-match"), None);
+    assert_eq!(rig.origin().count("GET /api2/json/item/1"), 1);
     rig.finish().await;
 }
 
