@@ -56,6 +56,10 @@ class Process:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
+    @property
+    def pid(self):
+        return self._child.pid
+
     def _read(self):
         for line in self._child.stdout:
             with self._news:
@@ -122,26 +126,20 @@ class Cluster:
 
 
 class Forebay:
-    """forebay before a cluster."""
+    """forebay before an upstream of these settings."""
 
-    def __init__(self, binary, directory, cluster):
+    def __init__(self, binary, directory, upstream, tls="auto"):
         config = directory / "forebay.yaml"
         settings = {
-            "listen": [{"address": "127.0.0.1:0", "upstream": "lab", "tls": "auto"}],
+            "listen": [{"address": "127.0.0.1:0", "upstream": "lab"} | ({"tls": tls} if tls else {})],
             "certs": "certs",
             "admin": {"address": "127.0.0.1:0"},
-            "upstreams": {
-                "lab": {
-                    "endpoints": [f"https://{cluster.address}"],
-                    "rules": ["proxmox"],
-                    "tls": {"ca": str(cluster.ca)},
-                }
-            },
+            "upstreams": {"lab": upstream},
         }
         # JSON is YAML.
         config.write_text(json.dumps(settings))
         self.process = Process("forebay", [binary, "run", "--config", str(config)], cwd=directory, env=DIRECT)
-        self.address = self.process.says(r"serving https://([0-9.:]+)")[1]
+        self.address = self.process.says(r"serving https?://([0-9.:]+)")[1]
         self.admin = self.process.says(r"http://([0-9.:]+)")[1]
         self.ca = directory / "certs" / "ca.pem"
         until("forebay is ready", lambda: self._ready())
@@ -197,7 +195,9 @@ def side(name, binary, directory, **cluster_options):
         ending.callback(cluster.process.end)
         front = None
         if name == "forebay":
-            front = Forebay(binary, directory, cluster)
+            tls = {"ca": str(cluster.ca)}
+            upstream = {"endpoints": [f"https://{cluster.address}"], "rules": ["proxmox"], "tls": tls}
+            front = Forebay(binary, directory, upstream)
             ending.callback(front.process.end)
         try:
             yield Side(name, cluster, front)

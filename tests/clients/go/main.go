@@ -3,6 +3,8 @@
 //	clients scenario SETTINGS    reads, a guest's life, errors, an upload
 //	clients read SETTINGS        what an operator reads of one virtual machine, once
 //	clients rounds SETTINGS N    guests made and unmade beside pollers; what showed the past
+//	clients zeros                a server of zeros, for
+//	clients large ADDRESS BYTES  so many bytes in each way
 //
 // SETTINGS is a JSON file that says where to connect, what to trust and who to be.
 package main
@@ -36,8 +38,14 @@ type settings struct {
 }
 
 func main() {
-	if len(os.Args) < 3 {
-		log.Fatal("usage: clients scenario|read|rounds SETTINGS [N]")
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "zeros":
+		serveZeros()
+	case len(os.Args) == 4 && os.Args[1] == "large":
+		large(os.Args[2], must(strconv.ParseInt(os.Args[3], 10, 64)))
+		return
+	case len(os.Args) < 3:
+		log.Fatal("usage: clients scenario|read SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")
 	}
 	settings := load(os.Args[2])
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
