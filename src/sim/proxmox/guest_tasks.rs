@@ -102,6 +102,7 @@ fn snapshot(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
         return Err(Failure::die(format!("snapshot name '{name}' already used")));
     }
     lock(cluster, call, vmid, "snapshot")?;
+    cluster.log_change(call, vmid, ["snapshot VM", "snapshot container"], &name);
     let description = call.get("description").unwrap_or_default().to_owned();
     start(cluster, call, vmid, "snapshot", Effect::Snapshot { vmid, name, description })
 }
@@ -114,6 +115,7 @@ fn known_snapshot(cluster: &Cluster, vmid: u32, name: &str) -> Result<(), Failur
 fn delete_snapshot(cluster: &mut Cluster, call: &Call, vmid: u32, name: &str) -> Outcome {
     known_snapshot(cluster, vmid, name)?;
     lock(cluster, call, vmid, "snapshot-delete")?;
+    cluster.log_change(call, vmid, ["delete snapshot VM"; 2], name);
     start(cluster, call, vmid, "delsnapshot", Effect::SnapshotDeleted { vmid, name: name.to_owned() })
 }
 
@@ -131,6 +133,7 @@ fn describe_snapshot(cluster: &mut Cluster, call: &Call, vmid: u32, name: &str) 
 fn roll_back(cluster: &mut Cluster, call: &Call, vmid: u32, name: &str) -> Outcome {
     known_snapshot(cluster, vmid, name)?;
     lock(cluster, call, vmid, "rollback")?;
+    cluster.log_change(call, vmid, ["rollback snapshot VM", "rollback snapshot LXC"], name);
     start(cluster, call, vmid, "rollback", Effect::RolledBack { vmid, name: name.to_owned() })
 }
 

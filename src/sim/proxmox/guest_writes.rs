@@ -98,6 +98,11 @@ fn check_digest(cluster: &Cluster, call: &Call, vmid: u32) -> Result<(), Failure
     Ok(())
 }
 
+/// How the log names what a change of a configuration sets.
+fn options(changes: &Object) -> String {
+    changes.keys().map(|key| format!("-{key}")).collect::<Vec<_>>().join(" ")
+}
+
 fn put_config(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
     check_unlocked(cluster, vmid)?;
     check_digest(cluster, call, vmid)?;
@@ -105,10 +110,7 @@ fn put_config(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
     let (kind, node) = (guest.kind, guest.node);
     let mut changes = changes(call, kind);
     allocate(cluster, &mut changes, vmid, kind, node, call);
-    if kind == Kind::Qemu {
-        let keys: Vec<_> = changes.keys().map(|key| format!("-{key}")).collect();
-        cluster.write_log(node, &call.who.name(), format!("update VM {vmid}: {}", keys.join(" ")), call.now);
-    }
+    cluster.log_change(call, vmid, ["update VM", ""], &options(&changes));
     let revert: Vec<_> = call.get("revert").unwrap_or_default().split(',').map(str::to_owned).collect();
     cluster.edit_guest(vmid, call.now, |guest| {
         guest.configure(changes);
@@ -124,6 +126,7 @@ fn post_config(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
     let (kind, node) = (guest.kind, guest.node);
     let mut changes = changes(call, kind);
     allocate(cluster, &mut changes, vmid, kind, node, call);
+    cluster.log_change(call, vmid, ["update VM", ""], &options(&changes));
     let effect = Effect::Configured { vmid, changes };
     let upid = cluster.start_task(node, "qmconfig", &vmid.to_string(), &call.who, effect, call.now);
     Ok(Reply::data(upid))
@@ -356,6 +359,8 @@ fn resize(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
         return Err(Failure::die("shrinking disks is not supported"));
     }
     let node = guest.node;
+    let what = format!("resize --disk {disk} --size {wanted}");
+    cluster.log_change(call, vmid, ["update VM", "update CT"], &what);
     let effect = Effect::Resized { vmid, disk, size: wanted };
     Ok(Reply::data(cluster.start_task(node, "resize", &vmid.to_string(), &call.who, effect, call.now)))
 }
@@ -363,6 +368,7 @@ fn resize(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
 fn unlink(cluster: &mut Cluster, call: &Call, vmid: u32) -> Outcome {
     check_unlocked(cluster, vmid)?;
     let keys: Vec<_> = call.need("idlist")?.split(',').map(str::to_owned).collect();
+    cluster.log_change(call, vmid, ["update VM", ""], &format!("-delete {}", keys.join(",")));
     cluster.edit_guest(vmid, call.now, |guest| guest.config.retain(|key, _| !keys.contains(key)));
     Ok(Reply::null())
 }

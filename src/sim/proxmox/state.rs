@@ -10,10 +10,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::auth::Accounts;
-use super::call::Principal;
+use super::call::{Call, Principal};
 use super::console::Console;
 use super::effects::Effect;
-use super::model::{Guest, Node, Object, Pool, Published, Storage, Volume};
+use super::model::{Guest, Kind, Node, Object, Pool, Published, Storage, Volume};
 use super::tasks::Task;
 
 /// Something that will happen.
@@ -170,6 +170,17 @@ impl Cluster {
     pub(super) fn volume_place(&self, storage: &str, node: usize) -> (String, Option<usize>) {
         let shared = self.storages.get(storage).is_some_and(|known| known.shared);
         (storage.to_owned(), (!shared).then_some(node))
+    }
+
+    /// Adds a line about a change of a guest to the cluster log; what stands before its number differs by the
+    /// kind of guest, and some changes of one kind are not logged.
+    pub(super) fn log_change(&mut self, call: &Call, vmid: u32, [qemu, lxc]: [&str; 2], what: &str) {
+        let guest = &self.guests[&vmid];
+        let (node, beginning) = (guest.node, if guest.kind == Kind::Qemu { qemu } else { lxc });
+        if !beginning.is_empty() {
+            let message = format!("{beginning} {vmid}: {what}");
+            self.write_log(node, &call.who.name(), message, call.now);
+        }
     }
 
     /// Adds a line to the cluster log.
