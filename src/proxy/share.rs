@@ -30,7 +30,7 @@ pub(super) fn effective(rule: &ReadRule, dialect: Dialect) -> Sharing {
         Sharing::Principal | Sharing::Rights if rule.anonymous || !dialect.names_principals() => {
             Sharing::Credential
         }
-        // Equal rights are not compared yet; a principal's are certainly equal to its own.
+        // No pack can say it yet; a principal's rights are certainly equal to its own.
         Sharing::Rights => Sharing::Principal,
         share => share,
     }
