@@ -13,7 +13,7 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// The point from a number that [`Timestamp::as_nanos`] gave.
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 

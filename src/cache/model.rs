@@ -20,8 +20,10 @@
 //!
 //! The tests prove that they can fail: each [`Mutation`] is one wrong use of the core, and each must
 //! be found by some schedule. [`threads`] runs the same promise over real threads, where the insides
-//! of every call interleave too.
+//! of every call interleave too. [`border`] does it with several credentials, of which the API accepts
+//! some.
 
+mod border;
 mod core;
 mod plan;
 mod schedule;

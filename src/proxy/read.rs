@@ -24,7 +24,7 @@ use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::Entry;
 use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Waiter};
-use crate::cache::groups::{GroupId, Settling};
+use crate::cache::groups::{GroupId, GroupName, Settling};
 use crate::cache::key::{Key, Partition};
 use crate::clock::Timestamp;
 use crate::rules::Reuse;
@@ -227,7 +227,13 @@ impl Reading {
     /// Joins the flight for this reader or begins it, and waits for what comes of it.
     async fn fly(&self, company: Company) -> Flown {
         let shared = &self.site.shared;
-        let groups: Arc<[GroupId]> = self.read.groups(&self.site, self.request.uri().query()).into();
+        let mut groups = self.read.groups(&self.site, self.request.uri().query());
+        if company == Company::Own {
+            // A refusal of this credential overtakes what it fetches for itself.
+            let own = GroupName::Partition(Partition::of(self.read.credential));
+            groups.push(shared.groups.id(self.site.id, own));
+        }
+        let groups: Arc<[GroupId]> = groups.into();
         let unsettled = shared.groups.settling(&groups, self.started) == Settling::Open;
         let begun = shared.flights.begin(
             self.absent.key,

@@ -389,6 +389,7 @@ async fn entries_show_no_body_and_no_secret() {
     assert_eq!((&entry["target"], &entry["upstream"]), (&json!(CONFIG), &json!("lab")));
     assert_eq!((&entry["status"], &entry["age"], &entry["stale"]), (&json!(200), &json!(0), &json!(false)));
     assert_eq!(entry["rule"], json!("/api2/{format}/nodes/{node}/qemu/{vmid}/config"));
+    assert_eq!(entry["share"], json!("principal"));
     assert!(entry["size"].as_u64() > Some(100) && entry["ttl"] == json!(10), "{entry}");
     assert_eq!(all["entries"][1]["target"], json!(format!("{STATUS}?my-ticket=***&x=shown")));
     let cases = [

@@ -626,3 +626,33 @@ async fn errors_are_kept_for_nobody_else() {
     }
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn tickets_of_one_user_are_charged_together_once_they_are_accepted() {
+    let upstream =
+        "limits: [{match: reads, per: [principal], rate: 1/m, burst: 3}]\nqueue: {wait: 5s}".into();
+    let rig = Rig::with(Options { rules: RULES.into(), upstream, ..Options::default() }).await;
+    // These are charged to the address.
+    accepted(&rig, 3).await;
+    for (number, status) in [(0, 200), (1, 200), (2, 200), (0, 429), (1, 429)] {
+        assert_eq!(ticket(&rig, PASSED, number).send().await.status, status);
+    }
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_wrote_is_an_actor_with_every_ticket_and_a_name_alone_makes_none() {
+    let rig = rig().await;
+    let (path, call) = ("/api2/json/sie/1", "GET /api2/json/sie/1");
+    accepted(&rig, 2).await;
+    ticket(&rig, path, 0).send().await;
+    // Not even while nobody is there to refuse it.
+    rig.origin().to("::forged", "", Reply::status(503, "Later"));
+    forged(rig.ask("POST", "/api2/json/item/1")).send().await;
+    rig.seconds(11).await;
+    rig.origin().on(call, Reply::status(503, "Later"));
+    assert_eq!(ticket(&rig, path, 1).send().await.status, 200);
+    ticket_of_age(rig.ask("POST", "/api2/json/item/1"), "joe@pve", 0, 0).send().await;
+    assert_eq!(ticket(&rig, path, 1).send().await.status, 503);
+    rig.finish().await;
+}
