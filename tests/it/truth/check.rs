@@ -284,10 +284,7 @@ impl World {
             let record = &self.writes[op];
             let still =
                 |(since, until): (Stamp, _)| answer.formed > since && answer.formed.at.after(SLACK) < until;
-            // A settle time that began under other rules stands with the names of those.
-            let same_rules = |(since, _): (Stamp, _)| self.reloaded.is_none_or(|reloaded| reloaded < since);
-            record.generation == asked.generation
-                && record.settles.is_some_and(|settles| still(settles) && same_rules(settles))
+            record.generation == asked.generation && record.settles.is_some_and(still)
         })
     }
 

@@ -49,10 +49,10 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(6);
 const HANGS: Duration = Duration::from_secs(180);
 
 /// Whether forebay has a feed, and a ceiling without one.
-pub const FEED: bool = false;
+pub const FEED: bool = true;
 
 /// Whether the configuration changes while writes and their tasks are under way.
-const RELOADS_BESIDE_WRITES: bool = false;
+const RELOADS_BESIDE_WRITES: bool = true;
 
 /// Runs `operations` requests with `seed`. A violation comes with the number of requests before it.
 pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
