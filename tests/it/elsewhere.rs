@@ -190,3 +190,26 @@ async fn the_first_list_tells_of_old_tasks_once() {
     assert_eq!(told(), before, "old news");
     lab.finish().await;
 }
+
+#[tokio::test]
+async fn what_a_manager_does_later_counts_when_it_does_it() {
+    let lab = Lab::start().await;
+    settled(&lab).await;
+    let guest = "/nodes/pve3/qemu/102/status/current";
+    lab.warm(&[guest]).await;
+    let token = format!("PVEAPIToken={ADMIN_TOKEN}={ADMIN_TOKEN_SECRET}");
+    let stop = lab.rig.ask("POST", "/api2/json/nodes/pve3/qemu/102/status/stop");
+    let wish = stop.anonymous().field("Authorization", &token).send().await;
+    assert!(wish.text().contains(":hastop:102:"), "{}", wish.text());
+    // The wish is set; what it wished for comes with the manager's next round, in the name of root.
+    lab.sim.settle();
+    let list = lab.read("/cluster/tasks").await;
+    assert!(list.text().contains(":qmshutdown:102:root@pam:"), "{}", list.text());
+    assert!(lab.read(guest).await.text().contains(r#""status":"stopped""#));
+    // Nothing is kept over a second for as long as the managers may need.
+    lab.rig.seconds(57).await;
+    lab.warm(&[guest]).await;
+    lab.rig.seconds(1).await;
+    assert!(!lab.read(guest).await.is_hit());
+    lab.finish().await;
+}
