@@ -1,12 +1,12 @@
 //! The metrics page: what is only known when it is asked for, and what every metric means.
 
-use metrics::Gauge;
+use metrics::{Counter, Gauge};
 
 use crate::proxy::Shared;
 use crate::telemetry::Registry;
 
 /// What every metric means.
-const HELP: [(&str, &str); 22] = [
+const HELP: [(&str, &str); 23] = [
     ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
     (
         "forebay_upstream_requests_total",
@@ -43,8 +43,18 @@ const HELP: [(&str, &str); 22] = [
         "forebay_connection_limit_total",
         "Times that a connection had to wait because as many as allowed were open",
     ),
+    (
+        "forebay_bounds_reached_total",
+        "Times that as many existed as may: waiters of one fetch, remembered writers",
+    ),
     ("forebay_build_info", "The version that runs; always 1"),
 ];
+
+type Reached = fn(&Shared) -> u64;
+
+/// What is bounded and not counted elsewhere: what it is called, and how often there were as many as may be.
+const BOUNDS: [(&str, Reached); 2] =
+    [("waiters", |shared| shared.flights.turned_away()), ("writers", |shared| shared.actors.overflows())];
 
 /// The gauges that are set when the metrics are asked for.
 pub(super) struct Scrape {
@@ -53,6 +63,8 @@ pub(super) struct Scrape {
     flights: Gauge,
     unsettled_groups: Gauge,
     operations_open: Gauge,
+    /// In the order of [`BOUNDS`].
+    bounds: [Counter; BOUNDS.len()],
 }
 
 impl Scrape {
@@ -66,6 +78,8 @@ impl Scrape {
             flights: gauge("forebay_flights"),
             unsettled_groups: gauge("forebay_unsettled_groups"),
             operations_open: gauge("forebay_operations_open"),
+            bounds: BOUNDS
+                .map(|(bound, _)| registry.counter("forebay_bounds_reached_total", &[("bound", bound)])),
         }
     }
 
@@ -76,6 +90,9 @@ impl Scrape {
         self.flights.set(shared.flights.len() as f64);
         self.unsettled_groups.set(shared.groups.unsettled(shared.clock.now()) as f64);
         self.operations_open.set(shared.operations.len() as f64);
+        for ((_, reached), counter) in BOUNDS.iter().zip(&self.bounds) {
+            counter.absolute(reached(shared));
+        }
         shared.registry.render()
     }
 }

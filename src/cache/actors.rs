@@ -43,6 +43,7 @@ struct Known {
     wrote: HashMap<(u32, Name), Timestamp>,
     /// The latest write of those that had to be forgotten.
     forgotten: Option<Timestamp>,
+    overflows: u64,
 }
 
 impl Default for Actors {
@@ -71,9 +72,9 @@ impl Actors {
             })
     }
 
-    /// Whether so many wrote that some had to be forgotten.
-    pub fn has_overflowed(&self) -> bool {
-        self.known.lock().forgotten.is_some()
+    /// How often so many wrote that some had to be forgotten.
+    pub fn overflows(&self) -> u64 {
+        self.known.lock().overflows
     }
 }
 
@@ -94,6 +95,7 @@ impl Known {
         let until = *until;
         self.wrote.retain(|_, at| *at > until);
         self.forgotten = self.forgotten.max(Some(until));
+        self.overflows += 1;
     }
 }
 
@@ -133,10 +135,11 @@ mod tests {
         };
         (0..10).for_each(write);
         write(3);
-        assert!(!actors.has_overflowed(), "ten names");
+        assert_eq!(actors.overflows(), 0, "ten names");
         assert!(!actors.is_any(0, &[Name(99)], clock.now(), HOUR));
         write(10);
-        assert!(actors.has_overflowed() && actors.known.lock().wrote.len() <= 6);
+        assert_eq!(actors.overflows(), 1);
+        assert!(actors.known.lock().wrote.len() <= 6);
         assert!(actors.is_any(0, &[Name(0)], clock.now(), HOUR));
         assert!(actors.is_any(0, &[Name(99)], clock.now(), HOUR), "it might be the forgotten one");
         clock.advance(HOUR);

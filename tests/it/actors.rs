@@ -251,13 +251,18 @@ async fn when_too_many_wrote_nobody_is_shown_the_past() {
     for name in 0.. {
         use forebay::cache::actors::{Name, Standing};
         actors.wrote(0, Name(name), Standing::Known, now);
-        if actors.has_overflowed() {
+        if actors.overflows() > 0 {
             break;
         }
     }
     rig.seconds(11).await;
     fails(&rig, &Reply::status(503, "Later"));
     assert!(!is_watcher(&rig, rig.get(SIE).token("two")).await);
+    let metrics = Ask::new(rig.app.admin_address().expect("named"), "GET", "/metrics").send().await;
+    for line in [r#"{bound="writers"} 1"#, r#"{bound="waiters"} 0"#] {
+        let line = format!("forebay_bounds_reached_total{line}");
+        assert!(metrics.text().contains(&line), "{line}\n{}", metrics.text());
+    }
     until("nothing under way", || rig.app.shared().flights.is_empty()).await;
     rig.finish().await;
 }

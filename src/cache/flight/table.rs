@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Place;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -69,11 +70,12 @@ type Shard<F> = Mutex<HashMap<Key, Arc<Flight<F>>>>;
 /// The flights of all keys.
 pub struct Flights<F> {
     shards: Box<[Shard<F>]>,
+    turned_away: AtomicU64,
 }
 
 impl<F> Default for Flights<F> {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), turned_away: AtomicU64::new(0) }
     }
 }
 
@@ -94,7 +96,7 @@ impl<F: From<LeaderLost>> Flights<F> {
             if let Some(flight) = shard.get(&key)
                 && clock.is_current(flight.sequence, &flight.groups)
             {
-                return flight.subscribe(who).map_or(Begin::Full, Begin::Joined);
+                return flight.subscribe(who).map_or_else(|| self.turn_away(), Begin::Joined);
             }
             if let Some(entry) = stored() {
                 return Begin::Stored(entry);
@@ -168,6 +170,16 @@ impl<F: From<LeaderLost>> Flights<F> {
     pub fn readers(&self) -> usize {
         let readers = |shard: &Shard<F>| shard.lock().values().map(|flight| flight.readers()).sum::<usize>();
         self.shards.iter().map(readers).sum()
+    }
+
+    /// How many readers found a flight with as many waiters as one may have.
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+
+    fn turn_away(&self) -> Begin<F> {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        Begin::Full
     }
 
     /// Whether none is.

@@ -373,3 +373,17 @@ async fn a_flight_beside_others_is_joined_by_its_own_kind_and_stores_for_all() {
     assert_eq!(stored.into_inner(), ["apart", "together"]);
     assert!(rig.flights.is_empty());
 }
+
+#[test]
+fn a_flight_has_only_so_many_waiters_and_the_others_are_counted() {
+    let rig = Rig::new();
+    let (_fill, _leader) = rig.lead();
+    let waiters: Vec<_> = (1..MAX_WAITERS).map(|_| rig.join()).collect();
+    assert_eq!(rig.flights.turned_away(), 0);
+    for n in 1..3 {
+        assert!(matches!(rig.begin(Join::Allowed), Begin::Full));
+        assert_eq!(rig.flights.turned_away(), n);
+    }
+    drop(waiters);
+    rig.join();
+}
