@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use metrics::Histogram;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::telemetry::Registry;
@@ -57,6 +58,8 @@ struct Inner {
     config: UpstreamConfig,
     endpoints: Vec<Arc<EndpointState>>,
     shared: Arc<Shared>,
+    /// Places in flight for callers that the API has not accepted lately.
+    strangers: Arc<Semaphore>,
 }
 
 /// What outlives a reload.
@@ -161,7 +164,8 @@ impl Upstream {
             silence: Mutex::default(),
         });
         let endpoints = endpoints(&config, &[])?;
-        Ok(Self(Arc::new(Inner { config, endpoints, shared })))
+        let strangers = Arc::new(Semaphore::new(stranger_places(&config)));
+        Ok(Self(Arc::new(Inner { config, endpoints, shared, strangers })))
     }
 
     /// The same upstream under a new configuration of the same name. Endpoints whose settings and TLS
@@ -171,7 +175,11 @@ impl Upstream {
     pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
         config.validate()?;
         let endpoints = endpoints(&config, &self.0.endpoints)?;
-        Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared) })))
+        let strangers = match stranger_places(&config) {
+            places if places == stranger_places(&self.0.config) => Arc::clone(&self.0.strangers),
+            places => Arc::new(Semaphore::new(places)),
+        };
+        Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared), strangers })))
     }
 
     /// Puts the limits of this configuration into force, for all that share its level. Call it when
@@ -186,15 +194,30 @@ impl Upstream {
     /// The future is in a box, because a call is by far the largest part of whatever awaits it, and
     /// those are moved several times before they are polled.
     pub fn send<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        let Inner { config, endpoints, shared } = &*self.0;
-        Box::pin(call::send(config, endpoints, shared, request, Priority::Client))
+        self.send_by(request, Priority::Client)
+    }
+
+    /// The same for a caller of whom nobody knows whether the API accepts it. All such calls share a
+    /// quarter of the places in flight, until their answers have ended, and of those in the queue.
+    pub fn send_for_stranger<'a>(
+        &'a self,
+        request: Outgoing,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        self.send_by(request, Priority::Stranger { places: &self.0.strangers })
     }
 
     /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
     /// only while nobody waits and half of what the limits and the concurrency allow is free.
     pub fn send_if_idle<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        let Inner { config, endpoints, shared } = &*self.0;
-        let priority = Priority::Background { places: config.concurrency };
+        self.send_by(request, Priority::Background { places: self.0.config.concurrency })
+    }
+
+    fn send_by<'a>(
+        &'a self,
+        request: Outgoing,
+        priority: Priority<'a>,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        let Inner { config, endpoints, shared, .. } = &*self.0;
         Box::pin(call::send(config, endpoints, shared, request, priority))
     }
 
@@ -242,6 +265,11 @@ impl Upstream {
     pub fn close_idle(&self) {
         self.0.endpoints.iter().for_each(|endpoint| endpoint.close_idle());
     }
+}
+
+/// A quarter of what may be in flight.
+fn stranger_places(config: &UpstreamConfig) -> usize {
+    (config.concurrency * config.endpoints.len() / 4).max(1)
 }
 
 /// The state for each endpoint of `config`, taken from `old` where its settings are the same.

@@ -29,6 +29,15 @@ pub(super) enum Caller {
     Ambiguous,
 }
 
+/// What the API makes of a caller, as far as one can know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CallerStanding {
+    /// It accepted the caller lately.
+    Accepted,
+    /// Nobody knows.
+    Stranger,
+}
+
 impl Caller {
     /// Whether the API accepted this caller lately; for callers without a credential, whether it
     /// answers such callers.
@@ -36,6 +45,11 @@ impl Caller {
         let Caller::One(credential) = self else { return false };
         let now = site.shared.clock.now();
         site.shared.acceptance.is_accepted(site.id, credential, now, site.config.accept_for)
+    }
+
+    /// What the API makes of this caller, for the places in flight.
+    pub fn standing(self, site: &Site) -> CallerStanding {
+        if self.is_accepted(site) { CallerStanding::Accepted } else { CallerStanding::Stranger }
     }
 
     /// Who is charged for a call: the principal once the API has accepted the credential, else the

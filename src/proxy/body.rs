@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
 use crate::cache::flight::FlightBody;
@@ -21,7 +20,7 @@ pub enum Body {
     Full(Option<Bytes>),
     /// From a flight that others read too.
     Shared(FlightBody<Failure>),
-    /// From the upstream, for this client alone, with the place that a stranger holds meanwhile.
+    /// From the upstream, for this client alone.
     Upstream(Box<Coming>),
     /// One that broke off; the client learns of it last.
     Broken(Option<BodyError>),
@@ -32,7 +31,6 @@ pub struct Coming {
     /// What was read of it already.
     read: VecDeque<Bytes>,
     rest: AnswerBody,
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl Body {
@@ -41,14 +39,14 @@ impl Body {
         Body::Full(None)
     }
 
-    /// The upstream's own body, and the place that its caller holds until it ends.
-    pub fn upstream(body: AnswerBody, place: Option<OwnedSemaphorePermit>) -> Self {
-        Body::upstream_behind(Vec::new(), body, place)
+    /// The upstream's own body.
+    pub fn upstream(body: AnswerBody) -> Self {
+        Body::upstream_behind(Vec::new(), body)
     }
 
     /// The same when some of it was read already.
-    pub fn upstream_behind(read: Vec<Bytes>, rest: AnswerBody, place: Option<OwnedSemaphorePermit>) -> Self {
-        Body::Upstream(Box::new(Coming { read: read.into(), rest, _place: place }))
+    pub fn upstream_behind(read: Vec<Bytes>, rest: AnswerBody) -> Self {
+        Body::Upstream(Box::new(Coming { read: read.into(), rest }))
     }
 
     /// These bytes.

@@ -3,6 +3,8 @@
 //!
 //! Invariant: what is held for all requests together is bounded.
 
+mod pace;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use hyper::body::Incoming;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Failure;
+use super::admit::CallerStanding;
 use super::site::Site;
 use crate::upstream::{BoxError, OutgoingBody};
 
@@ -45,21 +48,31 @@ impl AsRef<[u8]> for Held {
 }
 
 /// Takes the content as the upstream bears it. With `read` it is held, if it is not too large for that,
-/// for a write whose rule reads it.
-pub(super) async fn take(site: &Site, mut body: Incoming, read: bool) -> Result<OutgoingBody, Failure> {
+/// for a write whose rule reads it. Of a stranger's the beginning must be here before anything is sent.
+pub(super) async fn take(
+    site: &Site,
+    mut body: Incoming,
+    read: bool,
+    caller: CallerStanding,
+) -> Result<OutgoingBody, Failure> {
     let length = body.size_hint().exact();
     let chunked = site.dialect().server_limits().chunked_requests;
-    match length {
+    let held = match (read, caller) {
+        (true, _) => HOLD,
+        (false, CallerStanding::Stranger) => pace::FIRST,
+        (false, CallerStanding::Accepted) => 0,
+    };
+    let streams = match length {
         Some(0) => return Ok(OutgoingBody::Empty),
-        Some(length) if !read || length > HOLD as u64 => {
-            let body = body.map_err(Into::into).boxed_unsync();
-            return Ok(OutgoingBody::Stream { body, length: Some(length) });
-        }
-        None if !read && chunked => {
-            let body = body.map_err(Into::into).boxed_unsync();
-            return Ok(OutgoingBody::Stream { body, length: None });
-        }
-        _ => {}
+        Some(length) => length > held as u64,
+        None => !read && chunked,
+    };
+    if streams {
+        let body = match caller {
+            CallerStanding::Accepted => body.map_err(Into::into).boxed_unsync(),
+            CallerStanding::Stranger => pace::Paced::begun(body).await?.boxed_unsync(),
+        };
+        return Ok(OutgoingBody::Stream { body, length });
     }
     let mut held = Held { content: Vec::new(), _place: None };
     while let Some(frame) = body.frame().await {

@@ -57,8 +57,8 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let _watched = errand.site.begin_fetch(errand.read.rule);
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
-    let (answer, place) = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
-        Ok(sent) => sent,
+    let answer = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
+        Ok(answer) => answer,
         Err(error) => return fill.fail(Failure::from(&error)),
     };
     let at = shared.clock.now();
@@ -71,11 +71,11 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(fill.key(), at);
         let body = match errand.tells(&head) {
-            true => match forward::observed(&errand.site, &errand.read.path, body, place).await {
+            true => match forward::observed(&errand.site, &errand.read.path, body).await {
                 Ok(body) => body,
                 Err(failure) => return fill.fail(failure),
             },
-            false => Body::upstream(body, place),
+            false => Body::upstream(body),
         };
         if let Some(direct) = direct {
             let _gone_if_the_client_left = direct.send(Direct { head, body });

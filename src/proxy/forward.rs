@@ -11,10 +11,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
 use smallvec::SmallVec;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Failure;
-use super::admit::Caller;
+use super::admit::{Caller, CallerStanding};
 use super::body::Body;
 use super::content;
 use super::counters::{Cause, Outcome};
@@ -140,26 +139,16 @@ fn refused(site: &Site, credential: CredentialId) {
     shared.count_invalidation(InvalidationCause::Credential);
 }
 
-/// An answer with the place that its caller holds while it comes, if the caller is a stranger.
-pub(super) type Sent = (Answer, Option<OwnedSemaphorePermit>);
-
 /// Sends a call. Callers that the API has not accepted lately share a quarter of what may be in
 /// flight, so that made-up credentials cannot keep out those that count.
-pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Sent, SendError> {
-    let place = match caller.is_accepted(site) {
-        true => None,
-        false => {
-            let patience = site.upstream.config().queue_wait;
-            match tokio::time::timeout(patience, site.strangers.clone().acquire_owned()).await {
-                Ok(place) => Some(place.expect("the semaphore is never closed")),
-                Err(_) => return Err(SendError::QueueTimeout { retry_after: 1 }),
-            }
-        }
-    };
+pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Answer, SendError> {
     let left = site.shared.clock.now();
-    let answer = site.upstream.send(outgoing).await?;
+    let answer = match caller.standing(site) {
+        CallerStanding::Accepted => site.upstream.send(outgoing).await?,
+        CallerStanding::Stranger => site.upstream.send_for_stranger(outgoing).await?,
+    };
     site.note_answer(answer.parts.status, left);
-    Ok((answer, place))
+    Ok(answer)
 }
 
 /// An answer that tells of tasks overtakes what they changed, before anybody hears of it. What the rest of
@@ -172,17 +161,12 @@ pub(super) fn observe(site: &Site, path: &str, chunks: &[Bytes], is_whole: bool)
 }
 
 /// A body that tells of tasks, for one client alone, when it has been observed.
-pub(super) async fn observed(
-    site: &Site,
-    path: &str,
-    mut body: AnswerBody,
-    place: Option<OwnedSemaphorePermit>,
-) -> Result<Body, Failure> {
+pub(super) async fn observed(site: &Site, path: &str, mut body: AnswerBody) -> Result<Body, Failure> {
     let Gathered { chunks, whole, .. } = gather(&mut body, LARGEST_READ).await.map_err(|_| Failure::Lost)?;
     observe(site, path, &chunks, whole);
     Ok(match whole {
         true => Body::full(joined(&chunks)),
-        false => Body::upstream_behind(chunks, body, place),
+        false => Body::upstream_behind(chunks, body),
     })
 }
 
@@ -255,7 +239,7 @@ pub(super) async fn pass(
         return asked.fail(&pass.path, Failure::OnlyIfCached);
     }
     let (parts, body) = request.into_parts();
-    let body = match content::take(&site, body, false).await {
+    let body = match content::take(&site, body, false, pass.caller.standing(&site)).await {
         Ok(body) => body,
         Err(failure) => {
             return asked.fail(&pass.path, failure);
@@ -281,8 +265,8 @@ pub(super) async fn pass(
         upgrade: false,
     };
     let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
-    let (answer, place) = match send(&site, pass.caller, outgoing).await {
-        Ok(sent) => sent,
+    let answer = match send(&site, pass.caller, outgoing).await {
+        Ok(answer) => answer,
         Err(error) => {
             return asked.fail(&pass.path, Failure::from(&error));
         }
@@ -308,12 +292,12 @@ pub(super) async fn pass(
         site.shared.forget_uncacheable(key);
     }
     let body = if head.status.is_success() && tells {
-        match observed(&site, &pass.path, answer.body, place).await {
+        match observed(&site, &pass.path, answer.body).await {
             Ok(body) => body,
             Err(failure) => return asked.fail(&pass.path, failure),
         }
     } else {
-        Body::upstream(answer.body, place)
+        Body::upstream(answer.body)
     };
     let status = CacheStatus::Forwarded {
         forward: pass.forward,

@@ -75,8 +75,7 @@ async fn current(
         counter: metrics.call(&site.shared.registry, Cause::Revalidate),
         upgrade: false,
     };
-    let (answer, _place) =
-        forward::send(site, caller, outgoing).await.map_err(|error| Failure::from(&error))?;
+    let answer = forward::send(site, caller, outgoing).await.map_err(|error| Failure::from(&error))?;
     match answer.parts.status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Vec::new()),

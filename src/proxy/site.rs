@@ -258,8 +258,6 @@ pub struct Site {
     pub(super) feed: Arc<Feed>,
     /// Which hits are compared with the API, and how many are now.
     pub(super) audits: Audits,
-    /// Places in flight for callers that the API has not accepted lately.
-    pub(super) strangers: Arc<Semaphore>,
     /// Places for upgraded connections.
     pub(super) tunnel_places: Arc<Semaphore>,
     /// Since when the API answers that it, or what is behind it, is down.
@@ -308,8 +306,6 @@ impl Site {
         let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
         let unmatched = metrics("none");
         let feed = shared.feed(id, &config.name);
-        let at_once = upstream.config().concurrency * upstream.config().endpoints.len();
-        let strangers = Arc::new(Semaphore::new((at_once / 4).max(1)));
         let site = Self {
             shared,
             id,
@@ -325,7 +321,6 @@ impl Site {
             seconds,
             collapsed,
             tunnels,
-            strangers,
             tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
             outage: Mutex::new(None),
         };

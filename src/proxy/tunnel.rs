@@ -55,8 +55,8 @@ pub(super) async fn tunnel(
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Tunnel),
         upgrade: true,
     };
-    let (answer, place) = match forward::send(&site, pass.caller, outgoing).await {
-        Ok(sent) => sent,
+    let answer = match forward::send(&site, pass.caller, outgoing).await {
+        Ok(answer) => answer,
         Err(error) => {
             return asked.fail(&pass.path, Failure::from(&error));
         }
@@ -76,7 +76,7 @@ pub(super) async fn tunnel(
         detail: Some(Detail::Tunnel),
     };
     let Some(upstream) = answer.upgraded.filter(|_| switches) else {
-        let body = Body::upstream(answer.body, place);
+        let body = Body::upstream(answer.body);
         return asked.conclude(Outcome::Other(Detail::Tunnel), respond::forwarded(head, body, status));
     };
     head.fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

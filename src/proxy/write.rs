@@ -91,7 +91,7 @@ impl Sending {
         precondition::judge(site, self.write.caller, self.client, self.write.metrics(site), &mut parts)
             .await?;
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
-        let body = content::take(site, body, needs_fields).await?;
+        let body = content::take(site, body, needs_fields, self.write.caller.standing(site)).await?;
         let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
         let path = self.write.path.as_deref().unwrap_or_default();
         let mut headers = forward::outgoing_fields(site, &parts.headers);
@@ -117,8 +117,8 @@ impl Sending {
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let writer = self.writer(&parts.headers);
         let mut reach = Reach::new(&self, groups, writer);
-        let (answer, place) = match forward::send(site, self.write.caller, outgoing).await {
-            Ok(sent) => sent,
+        let answer = match forward::send(site, self.write.caller, outgoing).await {
+            Ok(answer) => answer,
             Err(error) => {
                 match error.outcome() {
                     upstream::Outcome::NeverSent => reach.judged = true,
@@ -140,7 +140,7 @@ impl Sending {
         if !in_body && !names_task {
             reach.judge(head.status, None, answer.endpoint);
             self.remember_console(head.status, answer.endpoint);
-            return Ok(Answered { head, body: Body::upstream(answer.body, place), took });
+            return Ok(Answered { head, body: Body::upstream(answer.body), took });
         }
         let Ok(whole) = Limited::new(answer.body, LARGEST_READ).collect().await.map(|whole| whole.to_bytes())
         else {

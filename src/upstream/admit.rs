@@ -23,6 +23,7 @@ pub(super) struct Gate {
     limits: RwLock<Vec<Arc<Limit>>>,
     pub(super) pause: Pause,
     waiting: Gauge,
+    strangers_waiting: Gauge,
     metrics: GateMetrics,
 }
 
@@ -41,10 +42,16 @@ pub(super) struct QueueBounds {
 }
 
 /// Whether a call may take what others need.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Priority {
+#[derive(Clone, Copy)]
+pub(super) enum Priority<'a> {
     /// It waits its turn in the queue.
     Client,
+    /// Before that it waits for one of these places, in a quarter of the queue: strangers must not fill
+    /// all of it either.
+    Stranger {
+        /// The places that all strangers share.
+        places: &'a Arc<Semaphore>,
+    },
     /// It goes only where nobody waits and half of each limit's burst and of the places in flight is left
     /// to those who would; otherwise not at all.
     Background {
@@ -63,12 +70,16 @@ pub(super) enum Charge {
 }
 
 /// One call's time in the queue, over all endpoints it tries.
-pub(super) struct Visit {
+pub(super) struct Visit<'a> {
     bounds: QueueBounds,
-    priority: Priority,
+    priority: Priority<'a>,
     deadline: Instant,
     arrived: Instant,
     place: Option<Entered>,
+    /// The place among strangers, if it needs one and has it.
+    stranger: Option<OwnedSemaphorePermit>,
+    /// Whether it waited for that one.
+    queued: bool,
     waited: Duration,
 }
 
@@ -82,6 +93,7 @@ impl Gate {
             limits: RwLock::new(sorted(limits.iter().cloned().map(Limit::new).map(Arc::new).collect())),
             pause: Pause::default(),
             waiting: Gauge::default(),
+            strangers_waiting: Gauge::default(),
             metrics: GateMetrics {
                 wait: registry.histogram("forebay_limit_wait_seconds", &[("upstream", upstream)]),
                 queue_full: rejected("queue-full"),
@@ -104,20 +116,28 @@ impl Gate {
 
     /// Calls that wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.get()
+        self.waiting.get() + self.strangers_waiting.get()
     }
 
     /// A visit that begins now.
-    pub(super) fn visit(&self, bounds: QueueBounds, priority: Priority) -> Visit {
+    pub(super) fn visit<'a>(&self, bounds: QueueBounds, priority: Priority<'a>) -> Visit<'a> {
         let now = Instant::now();
-        let deadline = now + bounds.wait;
-        Visit { bounds, priority, deadline, arrived: now, place: None, waited: Duration::ZERO }
+        Visit {
+            bounds,
+            priority,
+            deadline: now + bounds.wait,
+            arrived: now,
+            place: None,
+            stranger: None,
+            queued: false,
+            waited: Duration::ZERO,
+        }
     }
 
     /// Waits until the call may be sent, and charges it. The permit is its place in flight.
     pub(super) async fn admit(
         &self,
-        visit: &mut Visit,
+        visit: &mut Visit<'_>,
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
@@ -127,7 +147,8 @@ impl Gate {
             return self.pass_by(visit, call, charge, endpoint, permits, places);
         }
         let result = self.pass(visit, call, charge, endpoint, permits).await;
-        if visit.place.take().is_some() {
+        if visit.place.take().is_some() || visit.queued {
+            visit.queued = false;
             visit.waited = visit.arrived.elapsed();
             self.metrics.wait.record(visit.waited.as_secs_f64());
         }
@@ -142,12 +163,13 @@ impl Gate {
 
     async fn pass(
         &self,
-        visit: &mut Visit,
+        visit: &mut Visit<'_>,
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
         permits: &Arc<Semaphore>,
     ) -> Result<OwnedSemaphorePermit, SendError> {
+        self.stand_among_strangers(visit).await?;
         self.wait_for_pause(visit).await?;
         let limits: Vec<Arc<Limit>> = self.limits.read().clone();
         let mut turns = Vec::new();
@@ -189,11 +211,31 @@ impl Gate {
         }
     }
 
+    /// Waits for a place among strangers, if the call needs one and has none.
+    async fn stand_among_strangers(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
+        let Priority::Stranger { places } = visit.priority else { return Ok(()) };
+        if visit.stranger.is_some() {
+            return Ok(());
+        }
+        visit.stranger = match Arc::clone(places).try_acquire_owned() {
+            Ok(place) => Some(place),
+            Err(_) => {
+                let retry_after = retry_after_seconds(visit.bounds.wait);
+                let waiting = self.strangers_waiting.enter_below(visit.bounds.length.div_ceil(4));
+                let _waiting = waiting.ok_or(SendError::QueueFull { retry_after })?;
+                visit.queued = true;
+                let place = visit.by_deadline(Arc::clone(places).acquire_owned()).await?;
+                Some(place.expect("the places of strangers are never closed"))
+            }
+        };
+        Ok(())
+    }
+
     /// The same for a call that is sent only if nobody misses what it takes. It is not counted as
     /// rejected: no client is told of it.
     fn pass_by(
         &self,
-        visit: &Visit,
+        visit: &Visit<'_>,
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
@@ -221,7 +263,7 @@ impl Gate {
         Ok(permit)
     }
 
-    async fn wait_for_pause(&self, visit: &mut Visit) -> Result<(), SendError> {
+    async fn wait_for_pause(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
         while let Some(until) = self.pause.until() {
             let wait = until.saturating_duration_since(Instant::now());
             self.must_fit(visit, wait, |retry_after| SendError::Paused { retry_after })?;
@@ -233,7 +275,7 @@ impl Gate {
 
     fn must_fit(
         &self,
-        visit: &Visit,
+        visit: &Visit<'_>,
         wait: Duration,
         error: impl FnOnce(u32) -> SendError,
     ) -> Result<(), SendError> {
@@ -241,7 +283,7 @@ impl Gate {
         if wait <= left { Ok(()) } else { Err(error(retry_after_seconds(wait))) }
     }
 
-    fn take_place(&self, visit: &mut Visit) -> Result<(), SendError> {
+    fn take_place(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
         if visit.place.is_none() {
             let place = self.waiting.enter_below(visit.bounds.length);
             let retry_after = retry_after_seconds(visit.bounds.wait);
@@ -251,10 +293,15 @@ impl Gate {
     }
 }
 
-impl Visit {
+impl Visit<'_> {
     /// The time spent waiting so far.
     pub(super) fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// The place among strangers, to be held until the answer has ended.
+    pub(super) fn take_stranger(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.stranger.take()
     }
 
     async fn by_deadline<T>(&self, wait: impl Future<Output = T>) -> Result<T, SendError> {

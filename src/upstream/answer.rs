@@ -21,6 +21,7 @@ use super::pool::Pool;
 pub(super) struct Place {
     pub(super) _permit: OwnedSemaphorePermit,
     pub(super) _load: Entered,
+    pub(super) _stranger: Option<OwnedSemaphorePermit>,
 }
 
 /// The HTTP/1.1 connection an answer comes on. Dropping it before the answer has ended closes the

@@ -44,7 +44,7 @@ pub(super) async fn send(
     endpoints: &[Arc<EndpointState>],
     shared: &Shared,
     mut call: Outgoing,
-    priority: Priority,
+    priority: Priority<'_>,
 ) -> Result<Answer, SendError> {
     let template = Template::new(&mut call);
     let (lines, bytes) = template.head_size();
@@ -74,7 +74,7 @@ impl Call<'_> {
     async fn over(
         &mut self,
         endpoints: &[Arc<EndpointState>],
-        priority: Priority,
+        priority: Priority<'_>,
     ) -> Result<Answer, SendError> {
         let bounds = QueueBounds { length: self.config.queue_length, wait: self.config.queue_wait };
         let mut visit = self.shared.gate.visit(bounds, priority);
@@ -96,8 +96,8 @@ impl Call<'_> {
             if only.is_none() && !endpoint.claim() {
                 continue;
             }
-            let place = Place { _permit: permit, _load: load };
             if let Some(received) = self.at(endpoint).await? {
+                let place = Place { _permit: permit, _load: load, _stranger: visit.take_stranger() };
                 return self.answer(endpoint, place, visit.waited(), received);
             }
         }

@@ -223,8 +223,10 @@ async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it
         let rig = Rig::start().await;
         rig.warm(PATH).await;
         let mut client = rig.connect().await;
-        let head = format!("POST {PATH} HTTP/1.1\r\nHost: f\r\n{credential}Content-Length: 100\r\n\r\nhalf");
+        // More than what has to be here of a stranger's before it is sent.
+        let head = format!("POST {PATH} HTTP/1.1\r\nHost: f\r\n{credential}Content-Length: 200000\r\n\r\n");
         client.write(head.as_bytes()).await;
+        client.write(&vec![b'x'; 100_000]).await;
         rig.origin().came(WRITE, 1).await;
         client.abort();
         let count = || rig.counter("forebay_invalidations_total");
@@ -234,6 +236,20 @@ async fn a_client_that_leaves_within_its_content_leaves_an_unknown_outcome_if_it
         assert_eq!(rig.origin().count(WRITE), 1);
         rig.finish().await;
     }
+}
+
+#[tokio::test]
+async fn a_stranger_that_leaves_before_its_content_is_here_has_changed_nothing() {
+    let rig = Rig::start().await;
+    rig.warm(PATH).await;
+    let mut client = rig.connect().await;
+    let head = format!("POST {PATH} HTTP/1.1\r\nHost: f\r\nContent-Length: 100\r\n\r\nhalf");
+    client.write(head.as_bytes()).await;
+    client.abort();
+    until("its end", || rig.counter_of("forebay_requests_total", "bad-request") == 1).await;
+    assert!(rig.get(PATH).send().await.is_hit());
+    assert_eq!(rig.origin().count(WRITE), 0);
+    rig.finish().await;
 }
 
 #[tokio::test]

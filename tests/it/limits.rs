@@ -1,6 +1,6 @@
 //! How much reaches the upstream, and what those are told who have to wait too long.
 
-use crate::support::{Gate, Options, Reply, Rig, until};
+use crate::support::{Gate, Opened, Options, Reply, Rig, until};
 
 async fn limited(upstream: &str) -> Rig {
     Rig::with(Options { upstream: upstream.into(), ..Options::default() }).await
@@ -121,5 +121,92 @@ async fn strangers_leave_room_for_those_who_were_accepted() {
     for stranger in strangers {
         assert_eq!(stranger.await.expect("answered").status, 401);
     }
+    rig.finish().await;
+}
+
+const LOGIN: &str = "/api2/json/access/ticket";
+const POSTED: &str = "POST /api2/json/access/ticket";
+
+/// The beginning of a request with content of `length` bytes, of which `sent` are there.
+async fn trickling(rig: &Rig, length: usize, sent: usize) -> Opened {
+    let mut connection = rig.connect().await;
+    let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: forebay.test\r\nContent-Length: {length}\r\n\r\n");
+    connection.write(head.as_bytes()).await;
+    connection.write(&vec![b'x'; sent]).await;
+    connection
+}
+
+#[tokio::test]
+async fn content_that_trickles_holds_no_place_of_strangers() {
+    // Two places for strangers.
+    let rig = limited("concurrency: 8\nqueue: {wait: 5s}").await;
+    let mut slow = Vec::new();
+    for (length, sent) in [(100, 1), (100, 99), (10 << 20, 0), (10 << 20, 1000)] {
+        slow.push(trickling(&rig, length, sent).await);
+    }
+    assert_eq!(rig.ask("POST", LOGIN).anonymous().body("username=a").send().await.status, 200);
+    assert_eq!(rig.get("/api2/json/passed/1").token("new").send().await.status, 200);
+    assert_eq!(rig.origin().count(POSTED), 1, "the others are not here yet");
+    // One comes to its end, and another one gets going.
+    slow[0].write(&[b'x'; 99]).await;
+    slow[2].write(&vec![b'x'; 64 << 10]).await;
+    rig.origin().came(POSTED, 3).await;
+    slow[0].read_head().await;
+    assert_eq!(slow[0].status(), 200);
+    slow[2].write(&vec![b'x'; (10 << 20) - (64 << 10)]).await;
+    slow[2].read_head().await;
+    assert_eq!(slow[2].status(), 200);
+    drop(slow);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn content_of_strangers_that_stops_coming_gives_its_place_back() {
+    let rig = limited("concurrency: 4\nqueue: {wait: 5s}").await;
+    let mut slow = trickling(&rig, 10 << 20, 64 << 10).await;
+    rig.origin().came(POSTED, 1).await;
+    let waits = rig.get("/api2/json/passed/1").token("new").spawn();
+    until("one in the queue", || rig.app.sites().all()[0].upstream.waiting() == 1).await;
+    for _ in 0..5 {
+        // A little all the time, but never enough.
+        slow.write(&[b'x'; 1000]).await;
+        rig.seconds(13).await;
+    }
+    slow.read_head().await;
+    assert_eq!(slow.status(), 400);
+    assert_eq!(waits.await.expect("answered").status, 429, "it waited for 5 s");
+    assert_eq!(rig.get("/api2/json/passed/1").token("new").send().await.status, 200);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn strangers_wait_in_a_quarter_of_the_queue_and_no_longer_than_others() {
+    let rig = limited("concurrency: 8\nqueue: {length: 8, wait: 5s}").await;
+    let gate = Gate::new();
+    rig.origin().on("GET /api2/json/passed/1", Reply::numbered().held(&gate));
+    let stranger = |n: usize| rig.get("/api2/json/passed/1").token(&format!("x{n}")).spawn();
+    let waiting = || rig.app.sites().all()[0].upstream.waiting();
+    let held: Vec<_> = (0..2).map(stranger).collect();
+    rig.origin().came("GET /api2/json/passed/1", 2).await;
+    let queued: Vec<_> = (2..4).map(stranger).collect();
+    until("two in the queue", || waiting() == 2).await;
+    let more = stranger(4).await.expect("answered");
+    assert_eq!((more.status, more.cache()), (429, "detail=limited"));
+    assert_eq!(more.reason, "forebay: too many calls are waiting for the API");
+    assert_eq!(rig.counter_of("forebay_limit_rejected_total", "queue-full"), 1);
+    rig.seconds(5).await;
+    for stranger in queued {
+        let got = stranger.await.expect("answered");
+        assert_eq!((got.status, got.field("retry-after")), (429, Some("5")));
+    }
+    assert_eq!(rig.counter_of("forebay_limit_rejected_total", "queue-timeout"), 2);
+    assert_eq!((waiting(), rig.counter("forebay_limit_wait_seconds_count")), (0, 2));
+    let late = stranger(5);
+    until("one in the queue", || waiting() == 1).await;
+    gate.open();
+    for reader in held.into_iter().chain([late]) {
+        assert_eq!(reader.await.expect("answered").status, 200);
+    }
+    assert_eq!(rig.counter("forebay_limit_wait_seconds_count"), 3);
     rig.finish().await;
 }
