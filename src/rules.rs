@@ -255,7 +255,8 @@ pub fn builtin_names() -> impl Iterator<Item = &'static str> {
     BUILTIN.iter().map(|(name, _)| *name)
 }
 
-const BUILTIN: [(&str, &str); 1] = [("proxmox", include_str!("../rules/proxmox.yaml"))];
+const BUILTIN: [(&str, &str); 2] =
+    [("proxmox", include_str!("../rules/proxmox.yaml")), ("azure", include_str!("../rules/azure.yaml"))];
 
 #[cfg(test)]
 mod tests;

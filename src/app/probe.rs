@@ -1,15 +1,18 @@
 //! Which API an upstream without named rules is: asked by one call that needs no credential.
 
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::AppError;
 use crate::config::{self, Settings};
 use crate::telemetry::Registry;
 use crate::upstream::{CallCounter, CallKind, EndpointChoice, Outgoing, OutgoingBody, Upstream};
 
-/// The read that tells each API that has a built-in pack, which answers it without a credential, and how
-/// its server calls itself.
-const SIGNS: [(&str, &str, &str); 1] = [("proxmox", "/api2/json/access/domains", "pve-api-daemon")];
+/// The read that tells each API that has a built-in pack, which answers it without a credential, and the
+/// field by which its server tells itself from others, with how its value begins.
+const SIGNS: [(&str, &str, &str, &str); 2] = [
+    ("proxmox", "/api2/json/access/domains", "server", "pve-api-daemon"),
+    ("azure", "/metadata/endpoints?api-version=2022-09-01", "x-ms-correlation-request-id", ""),
+];
 
 /// Names the rules of every upstream that has none.
 pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -> Result<(), AppError> {
@@ -19,10 +22,11 @@ pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -
         let client = Upstream::new(upstream.upstream, registry)
             .map_err(|source| AppError::Upstream { name: name.clone(), source })?;
         let mut reason = String::from("it is none that forebay has rules for");
-        for (pack, target, sign) in SIGNS {
+        for (pack, target, field, sign) in SIGNS {
             match client.send(question(registry, &name, target)).await {
                 Ok(answer)
-                    if answer.parts.status == StatusCode::OK && calls_itself(&answer.parts.headers, sign) =>
+                    if answer.parts.status == StatusCode::OK
+                        && calls_itself(&answer.parts.headers, field, sign) =>
                 {
                     let rules = config::rules(pack).expect("the built-in packs are checked by a test");
                     settings.choose(&name, rules);
@@ -39,8 +43,8 @@ pub(super) async fn choose_rules(settings: &mut Settings, registry: &Registry) -
     Ok(())
 }
 
-fn calls_itself(headers: &HeaderMap, name: &str) -> bool {
-    headers.get(header::SERVER).is_some_and(|server| server.as_bytes().starts_with(name.as_bytes()))
+fn calls_itself(headers: &HeaderMap, field: &str, sign: &str) -> bool {
+    headers.get(field).is_some_and(|value| value.as_bytes().starts_with(sign.as_bytes()))
 }
 
 fn question(registry: &Registry, upstream: &str, target: &'static str) -> Outgoing {

@@ -9,7 +9,7 @@ use std::hash::Hasher as _;
 
 use siphasher::sip128::{Hasher128 as _, SipHasher13, SipHasher24};
 
-use crate::semantics::query::{self, Separators};
+use crate::semantics::query::{self, Syntax};
 
 /// The key of an entry or a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,8 +82,8 @@ pub struct KeyParts<'r> {
     pub path: &'r str,
     /// The query as the client wrote it, without the question mark.
     pub query: Option<&'r str>,
-    /// How the API splits the query.
-    pub separators: Separators,
+    /// How the API reads the query.
+    pub syntax: Syntax,
     /// Query names that do not tell answers apart.
     pub ignored_query: &'r [String],
 }
@@ -148,7 +148,7 @@ impl Secret {
         hasher.write_u64(parts.endpoint.unwrap_or(0));
         write(&mut hasher, parts.path.as_bytes());
         if let Some(text) = parts.query {
-            query::canonical(text, parts.separators, parts.ignored_query, |pair| {
+            query::canonical(text, parts.syntax, parts.ignored_query, |pair| {
                 write(&mut hasher, pair.as_bytes())
             });
         }
@@ -189,7 +189,7 @@ mod tests {
             endpoint: None,
             path,
             query,
-            separators: Separators::AmpersandAndSemicolon,
+            syntax: Syntax::Semicolons,
             ignored_query: &[],
         }
     }

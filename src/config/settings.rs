@@ -82,6 +82,8 @@ pub struct UpstreamSettings {
     pub upstream: UpstreamConfig,
     /// The rules, all packs joined; `None`: the API is asked which (then call [`Settings::choose`]).
     pub rules: Option<RuleSet>,
+    /// Whether the file says how long to wait for an answer; otherwise the dialect does.
+    pub first_byte_named: bool,
     /// What the proxy itself reads.
     pub site: SiteConfig,
 }
@@ -93,6 +95,7 @@ impl UpstreamSettings {
             name: name.to_owned(),
             upstream,
             rules: None,
+            first_byte_named: false,
             site: SiteConfig { name: name.to_owned(), ..SiteConfig::default() },
         }
     }
@@ -108,6 +111,9 @@ impl Settings {
             let config = &mut upstream.upstream;
             config.alpn = if bears.http2 { Alpn::Http2Preferred } else { Alpn::Http1Only };
             config.pool_idle = bears.pool_idle;
+            if !upstream.first_byte_named {
+                config.first_byte_timeout = bears.first_byte;
+            }
             config.requests_per_connection = bears.requests_per_connection;
             config.max_header_lines = bears.header_lines;
             config.max_header_bytes = bears.header_bytes;

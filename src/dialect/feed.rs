@@ -72,7 +72,7 @@ impl Dialect {
     pub fn feed(self) -> Option<FeedReads> {
         match self {
             Dialect::Proxmox => Some(proxmox::feed::READS),
-            Dialect::Plain => None,
+            Dialect::Azure | Dialect::Plain => None,
         }
     }
 
@@ -80,7 +80,7 @@ impl Dialect {
     pub fn feed_rights(self, body: &[u8]) -> Option<FeedRights> {
         match self {
             Dialect::Proxmox => proxmox::feed::rights(body),
-            Dialect::Plain => None,
+            Dialect::Azure | Dialect::Plain => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl Dialect {
     pub fn feed_tasks(self, body: &[u8]) -> Option<TaskList> {
         match self {
             Dialect::Proxmox => proxmox::feed::tasks(body),
-            Dialect::Plain => None,
+            Dialect::Azure | Dialect::Plain => None,
         }
     }
 
@@ -97,7 +97,7 @@ impl Dialect {
     pub fn feed_log(self, body: &[u8]) -> Option<Vec<LogLine>> {
         match self {
             Dialect::Proxmox => proxmox::feed::log(body),
-            Dialect::Plain => None,
+            Dialect::Azure | Dialect::Plain => None,
         }
     }
 }

@@ -12,6 +12,7 @@ pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     http2: true,
     // Below the keep-alive of the common servers (nginx 75 s, Node 5 s is the shortest in wide use).
     pool_idle: Duration::from_millis(4500),
+    first_byte: Duration::from_secs(60),
     // As every server of HTTP/1.1 must (RFC 9112 §7.1).
     chunked_requests: true,
     requests_per_connection: None,

@@ -27,6 +27,8 @@ pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     http2: false,
     // It closes an idle connection after 5 s.
     pool_idle: Duration::from_secs(4),
+    // What it relays gets 30 s of silence.
+    first_byte: Duration::from_secs(60),
     // It answers 501.
     chunked_requests: false,
     // It closes with the 100th request.

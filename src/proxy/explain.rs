@@ -242,7 +242,7 @@ impl Query<'_> {
         let mut ignored = self.ignored.to_vec();
         ignored.extend(self.dialect.ignored_query().iter().map(|name| (*name).to_owned()));
         let mut key = raw_path.to_owned();
-        query::canonical(self.raw.unwrap_or_default(), self.dialect.separators(), &ignored, |pair| {
+        query::canonical(self.raw.unwrap_or_default(), self.dialect.query_syntax(), &ignored, |pair| {
             key.push(if key.contains('?') { '&' } else { '?' });
             key.push_str(pair);
         });

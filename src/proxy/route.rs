@@ -133,7 +133,7 @@ impl Read<'_> {
             endpoint,
             path: request.uri().path(),
             query: request.uri().query(),
-            separators: site.dialect().separators(),
+            syntax: site.dialect().query_syntax(),
             ignored_query: &read.ignored_query,
         })
     }

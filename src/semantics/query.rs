@@ -1,36 +1,73 @@
 //! The query of a target URI as a cache key sees it: the order of names does not matter, the order
 //! of the values of one name does.
 
-/// Which characters separate the pairs of a query.
+use smallvec::SmallVec;
+
+/// How an API reads a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Separators {
-    /// `&` alone (the URL standard).
-    Ampersand,
-    /// `&` and `;`, as Perl's CGI parsers read it.
-    AmpersandAndSemicolon,
+pub enum Syntax {
+    /// `&` alone separates (the URL standard), and names are what was written.
+    Plain,
+    /// `&` and `;` separate, as Perl's CGI parsers read it.
+    Semicolons,
+    /// `&` separates; names are percent-decoded, and their ASCII case does not matter.
+    FoldedNames,
 }
+
+/// How many pairs are sorted without memory of their own.
+const PAIRS: usize = 8;
 
 fn name(pair: &str) -> &str {
     pair.split_once('=').map_or(pair, |(name, _)| name)
 }
 
-/// Calls `each` with the raw `name=value` pairs in canonical order: sorted by name, equal names in
-/// the client's order, without the pairs whose name is in `ignored`. Bytes are not decoded: two
-/// spellings of one query are two keys, which costs a call and never confuses.
-pub fn canonical<'q>(
-    query: &'q str,
-    separators: Separators,
-    ignored: &[String],
-    mut each: impl FnMut(&'q str),
-) {
-    let separates = |c: char| c == '&' || (c == ';' && separators == Separators::AmpersandAndSemicolon);
+/// Calls `each` with the `name=value` pairs in canonical order: sorted by name, equal names in the
+/// client's order, without the pairs whose name is in `ignored`. Values are never decoded, nor names
+/// where the API's reading of them is not known: two spellings of one query are two keys, which costs a
+/// call and never confuses.
+pub fn canonical(query: &str, syntax: Syntax, ignored: &[String], mut each: impl FnMut(&str)) {
+    if syntax == Syntax::FoldedNames {
+        return folded(query, ignored, each);
+    }
+    let separates = |c: char| c == '&' || (c == ';' && syntax == Syntax::Semicolons);
     let kept = |pair: &&str| !pair.is_empty() && !ignored.iter().any(|i| i == name(pair));
     if !query.contains(separates) {
         return Some(query).filter(kept).into_iter().for_each(each);
     }
-    let mut pairs: smallvec::SmallVec<[&str; 8]> = query.split(separates).filter(kept).collect();
+    let mut pairs: SmallVec<[&str; PAIRS]> = query.split(separates).filter(kept).collect();
     pairs.sort_by_key(|pair| name(pair));
     pairs.into_iter().for_each(&mut each);
+}
+
+/// A name as it is compared: `%24Expand` is `$expand`.
+type Name = SmallVec<[u8; 24]>;
+
+fn folded(query: &str, ignored: &[String], mut each: impl FnMut(&str)) {
+    let mut pairs: SmallVec<[(Name, &str); PAIRS]> = SmallVec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let raw = name(pair);
+        let folded = fold(raw);
+        if !ignored.iter().any(|ignored| ignored.as_bytes().eq_ignore_ascii_case(&folded)) {
+            pairs.push((folded, &pair[raw.len()..]));
+        }
+    }
+    pairs.sort_by(|one, other| one.0.cmp(&other.0));
+    let mut text: SmallVec<[u8; 256]> = SmallVec::new();
+    for (name, value) in pairs {
+        text.clear();
+        text.extend_from_slice(&name);
+        text.extend_from_slice(value.as_bytes());
+        each(std::str::from_utf8(&text).expect("a name is ASCII or as it came, and a value is a text"));
+    }
+}
+
+/// Only names of plain characters are decoded: one with an encoded `=` would read like another name and
+/// its value.
+fn fold(raw: &str) -> Name {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"$-._~@".contains(&byte);
+    let decoded: Name =
+        percent_encoding::percent_decode_str(raw).map(|byte| byte.to_ascii_lowercase()).collect();
+    if decoded.iter().all(|byte| plain(*byte)) { decoded } else { raw.as_bytes().into() }
 }
 
 #[cfg(test)]
@@ -53,11 +90,36 @@ mod tests {
         ];
         for (query, expected) in cases {
             let mut seen = Vec::new();
-            canonical(query, Separators::AmpersandAndSemicolon, &ignored, |pair| seen.push(pair));
+            canonical(query, Syntax::Semicolons, &ignored, |pair| seen.push(pair.to_owned()));
             assert_eq!(seen.join("|"), expected, "{query}");
         }
         let mut seen = Vec::new();
-        canonical("b=1;a=2&a=3", Separators::Ampersand, &[], |pair| seen.push(pair));
+        canonical("b=1;a=2&a=3", Syntax::Plain, &[], |pair| seen.push(pair.to_owned()));
         assert_eq!(seen, ["a=3", "b=1;a=2"]);
+    }
+
+    #[test]
+    fn names_fold_and_values_stay_as_they_are() {
+        let ignored = ["$Ignored".to_string()];
+        let cases = [
+            ("$expand=instanceView&api-version=1", "$expand=instanceView|api-version=1"),
+            ("API-Version=1&%24Expand=instanceView", "$expand=instanceView|api-version=1"),
+            ("api-version=2026-03-01&%24skipToken=aB%3d%3D", "$skiptoken=aB%3d%3D|api-version=2026-03-01"),
+            ("a=1&A=2", "a=1|a=2"),
+            ("A=2&a=1", "a=2|a=1"),
+            ("%24ignored=1&b=1", "b=1"),
+            // An encoded name that would read as another name and its value, or is no text.
+            ("a%3Db=c", "a%3Db=c"),
+            ("A%26b", "A%26b"),
+            ("%FF=1&%zz=2", "%FF=1|%zz=2"),
+            ("&&a&a=", "a|a="),
+            ("\u{e4}=1", "\u{e4}=1"),
+            ("a;b=1", "a;b=1"),
+        ];
+        for (query, expected) in cases {
+            let mut seen = Vec::new();
+            canonical(query, Syntax::FoldedNames, &ignored, |pair| seen.push(pair.to_owned()));
+            assert_eq!(seen.join("|"), expected, "{query}");
+        }
     }
 }

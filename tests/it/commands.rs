@@ -59,7 +59,7 @@ reads:
         "forebay.yaml:4:17: ",
         "forebay.yaml:4:22: `disk` is part of the contract but not built yet",
         "forebay.yaml:7:5: unknown field `endpoint`",
-        "forebay.yaml:9:25: `absent.yaml` is neither a built-in pack (proxmox) nor a usable file",
+        "forebay.yaml:9:25: `absent.yaml` is neither a built-in pack (proxmox, azure) nor a usable file",
         "forebay.yaml:10:25: ",
         "forebay.yaml:11:5: `retry` is part of the contract but not built yet",
         "rules.yaml:4:39: ",

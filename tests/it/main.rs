@@ -4,6 +4,7 @@ mod actors;
 mod admin;
 mod architecture;
 mod audit;
+mod azure;
 mod binary;
 mod cluster;
 mod collapse;

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use super::*;
 use crate::cache::groups::{GroupName, Groups};
 use crate::cache::key::{Key, KeyParts, Partition, Secret};
-use crate::semantics::query::Separators;
+use crate::semantics::query::Syntax;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Failure {
@@ -39,7 +39,7 @@ impl Rig {
             endpoint: None,
             path: "/a",
             query: None,
-            separators: Separators::Ampersand,
+            syntax: Syntax::Plain,
             ignored_query: &[],
         });
         let (one, other) = (secret.credential(&[b"one"]), secret.credential(&[b"other"]));

@@ -13,7 +13,7 @@ use crate::cache::key::{Key, KeyParts, Partition, Secret};
 use crate::cache::memory::Memory;
 use crate::clock::Timestamp;
 use crate::rules::Sharing;
-use crate::semantics::query::Separators;
+use crate::semantics::query::Syntax;
 
 /// How many objects and groups a plan may name.
 pub const OBJECTS: usize = 3;
@@ -81,7 +81,7 @@ fn parts(path: &str) -> KeyParts<'_> {
         endpoint: None,
         path,
         query: None,
-        separators: Separators::Ampersand,
+        syntax: Syntax::Plain,
         ignored_query: &[],
     }
 }

@@ -27,6 +27,13 @@ fn check_dialect(source: &str, rules: &RuleSet) -> Vec<Diagnostic> {
     let Some(dialect) = Dialect::named(&rules.api) else {
         return vec![wrong(1, 1, format!("there is no dialect for the API `{}` (yet)", rules.api))];
     };
+    if dialect.folds_case() && !rules.case_insensitive {
+        let message = format!(
+            "the API `{}` takes no notice of case: write `match: {{case_insensitive: true}}`",
+            rules.api
+        );
+        return vec![wrong(1, 1, message)];
+    }
     let kinds = dialect.operation_kinds();
     let unknown = rules.writes.iter().filter_map(|rule| {
         let operation = rule.operation.as_deref().filter(|operation| !kinds.contains(operation))?;

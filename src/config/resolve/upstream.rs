@@ -77,6 +77,7 @@ impl Resolver<'_> {
         config.limits = self.limits(&raw.limits, &under("limits"), rules.as_ref());
 
         let mut settings = UpstreamSettings::new(name, config);
+        settings.first_byte_named = raw.timeouts.first_byte.is_some();
         for limit in &settings.upstream.limits {
             for key in &limit.per {
                 match key {

@@ -47,6 +47,11 @@ impl Ask {
         self.anonymous().field("Authorization", &format!("PVEAPIToken=user@pve!{name}=secret"))
     }
 
+    /// With this bearer token.
+    pub fn bearer(self, token: &str) -> Self {
+        self.anonymous().field("Authorization", &format!("Bearer {token}"))
+    }
+
     /// Without a credential.
     pub fn anonymous(mut self) -> Self {
         self.fields.retain(|(name, _)| name != "Authorization");
