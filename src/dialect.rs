@@ -7,6 +7,7 @@
 mod answer;
 mod azure;
 mod claims;
+mod failure;
 mod feed;
 mod operation;
 mod plain;

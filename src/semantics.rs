@@ -5,5 +5,6 @@ pub mod cache_status;
 pub mod conditional;
 pub mod date;
 pub mod encoding;
+pub mod failure;
 pub mod fields;
 pub mod query;

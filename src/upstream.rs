@@ -17,15 +17,18 @@ use tokio::time::Instant;
 use crate::telemetry::Registry;
 use admit::{Gate, Priority};
 use endpoint::{EndpointSettings, EndpointState, Standing};
+use retry::Retries;
 use tls::TlsSettings;
 
 pub use answer::{AnswerBody, AnswerError, Delimited};
 pub use config::{
-    Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, LimitConfig, LimitKey, LimitMatches,
-    TlsConfig, Trust, UpstreamConfig,
+    Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, Growth, LimitConfig, LimitKey,
+    LimitMatches, RetryConfig, RetryPolicy, TlsConfig, Trust, UpstreamConfig,
 };
 pub use counter::CallCounter;
-pub use message::{Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, SendError};
+pub use message::{
+    Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, Repeat, SendError, Terms,
+};
 
 mod admit;
 mod alarm;
@@ -42,6 +45,7 @@ mod message;
 mod pause;
 mod pool;
 mod request;
+mod retry;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -65,6 +69,7 @@ struct Inner {
 /// What outlives a reload.
 struct Shared {
     gate: Gate,
+    retries: Retries,
     seconds: Histogram,
     silence: Mutex<Silence>,
 }
@@ -160,6 +165,7 @@ impl Upstream {
         config.validate()?;
         let shared = Arc::new(Shared {
             gate: Gate::new(&config.name, &config.limits, registry),
+            retries: Retries::new(&config.name, registry),
             seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
             silence: Mutex::default(),
         });
@@ -194,7 +200,7 @@ impl Upstream {
     /// The future is in a box, because a call is by far the largest part of whatever awaits it, and
     /// those are moved several times before they are polled.
     pub fn send<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        self.send_by(request, Priority::Client)
+        self.send_by(request, Priority::Client, Terms::default())
     }
 
     /// The same for a caller of whom nobody knows whether the API accepts it. All such calls share a
@@ -203,22 +209,42 @@ impl Upstream {
         &'a self,
         request: Outgoing,
     ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        self.send_by(request, Priority::Stranger { places: &self.0.strangers })
+        self.send_stranger_on(request, Terms::default())
+    }
+
+    /// As [`Upstream::send`], on these terms.
+    pub fn send_on<'a>(
+        &'a self,
+        request: Outgoing,
+        terms: Terms<'a>,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        self.send_by(request, Priority::Client, terms)
+    }
+
+    /// As [`Upstream::send_for_stranger`], on these terms.
+    pub fn send_stranger_on<'a>(
+        &'a self,
+        request: Outgoing,
+        terms: Terms<'a>,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        self.send_by(request, Priority::Stranger { places: &self.0.strangers }, terms)
     }
 
     /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
     /// only while nobody waits and half of what the limits and the concurrency allow is free.
     pub fn send_if_idle<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        self.send_by(request, Priority::Background { places: self.0.config.concurrency })
+        let priority = Priority::Background { places: self.0.config.concurrency };
+        self.send_by(request, priority, Terms::default())
     }
 
     fn send_by<'a>(
         &'a self,
         request: Outgoing,
         priority: Priority<'a>,
+        terms: Terms<'a>,
     ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
         let Inner { config, endpoints, shared, .. } = &*self.0;
-        Box::pin(call::send(config, endpoints, shared, request, priority))
+        Box::pin(call::send(config, endpoints, shared, request, priority, terms))
     }
 
     /// The configuration in force.

@@ -6,12 +6,14 @@ use crate::proxy::Shared;
 use crate::telemetry::Registry;
 
 /// What every metric means.
-const HELP: [(&str, &str); 23] = [
+const HELP: [(&str, &str); 25] = [
     ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
     (
         "forebay_upstream_requests_total",
         "Requests sent to the API by upstream, rule, cause and status class; each attempt counts once",
     ),
+    ("forebay_upstream_failures_total", "Calls that the API failed, by class, each attempt for itself"),
+    ("forebay_retries_total", "Failed calls by class, and whether they were sent again or why not"),
     ("forebay_request_seconds", "Time from a request of a client to the head of its answer"),
     ("forebay_upstream_seconds", "Time from a request to the API to the head of its answer"),
     ("forebay_entries", "Stored answers, each content coding on its own"),

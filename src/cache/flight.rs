@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 
 use super::entry::Head;
@@ -52,6 +52,8 @@ pub struct Flight<F> {
 
 struct Inner<F> {
     stage: Stage<F>,
+    /// What the API failed with last, if it is asked once more.
+    trouble: Option<Option<StatusCode>>,
     chunks: VecDeque<Bytes>,
     /// The number of the first chunk that is still held.
     first: usize,
@@ -121,6 +123,24 @@ pub enum Landing<F> {
     Failed(F),
 }
 
+/// The API failed, with this status if it answered, and is asked once more. The waiter may go on
+/// waiting.
+pub struct Troubled<F> {
+    /// The status.
+    pub status: Option<StatusCode>,
+    /// The place in the flight.
+    pub waiter: Waiter<F>,
+}
+
+/// Whether a waiter wants to know of trouble before the flight has landed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// It has nothing else.
+    UntilTheEnd,
+    /// It may have something else in place of the answer.
+    UntilTrouble,
+}
+
 impl<F> Flight<F> {
     /// The number the fetch took before it left.
     pub fn sequence(&self) -> Sequence {
@@ -135,6 +155,7 @@ impl<F> Flight<F> {
     fn new(sequence: Sequence, groups: Arc<[GroupId]>, owner: CredentialId) -> Self {
         let inner = Inner {
             stage: Stage::Waiting,
+            trouble: None,
             chunks: VecDeque::new(),
             first: 0,
             held: 0,
@@ -207,16 +228,25 @@ impl<F: Clone> Waiter<F> {
 
     /// Waits until the flight has an answer's head, or has failed.
     pub async fn landing(self) -> Landing<F> {
-        enum Found<F> {
-            Shared(Arc<Head>, Keeping),
-            Alone,
-            Apart,
-            Failed(F),
-        }
-        let found = poll_fn(|context: &mut Context<'_>| {
+        let found = self.found(Patience::UntilTheEnd).await;
+        self.landed(found).unwrap_or_else(|_| unreachable!("trouble is found only by who asks for it"))
+    }
+
+    /// The same, or until trouble.
+    pub async fn landing_with(self, patience: Patience) -> Result<Landing<F>, Troubled<F>> {
+        let found = self.found(patience).await;
+        self.landed(found)
+    }
+
+    async fn found(&self, patience: Patience) -> Found<F> {
+        poll_fn(|context: &mut Context<'_>| {
             let mut inner = self.flight.inner.lock();
             match &inner.stage {
-                Stage::Waiting => {}
+                Stage::Waiting => {
+                    if let (Some(status), Patience::UntilTrouble) = (inner.trouble, patience) {
+                        return Poll::Ready(Found::Troubled(status));
+                    }
+                }
                 Stage::Shared(_, _, Crossing::Undecided) if !self.is_owner => {}
                 Stage::Shared(_, _, Crossing::Owner) | Stage::Failed(_) if !self.is_owner => {
                     return Poll::Ready(Found::Apart);
@@ -230,14 +260,27 @@ impl<F: Clone> Waiter<F> {
             inner.reader(self.place).waker = Some(context.waker().clone());
             Poll::Pending
         })
-        .await;
-        match found {
+        .await
+    }
+
+    fn landed(self, found: Found<F>) -> Result<Landing<F>, Troubled<F>> {
+        Ok(match found {
             Found::Shared(head, keeping) => Landing::Shared(head, keeping, FlightBody::new(self)),
             Found::Alone => Landing::Alone,
             Found::Apart => Landing::Apart,
             Found::Failed(failure) => Landing::Failed(failure),
-        }
+            Found::Troubled(status) => return Err(Troubled { status, waiter: self }),
+        })
     }
+}
+
+/// What a waiter finds.
+enum Found<F> {
+    Shared(Arc<Head>, Keeping),
+    Alone,
+    Apart,
+    Failed(F),
+    Troubled(Option<StatusCode>),
 }
 
 impl<F> Drop for Waiter<F> {

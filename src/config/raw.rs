@@ -2,6 +2,7 @@
 //!
 //! Doc comments here are the schema's descriptions. Names and files are only looked up in `resolve`.
 
+mod resilience;
 mod upstream;
 
 use std::borrow::Cow;
@@ -17,6 +18,7 @@ use serde::de::{self, Deserializer, MapAccess, Visitor};
 use crate::rules::raw::NotBuilt;
 use crate::units::ByteSize;
 
+pub use resilience::*;
 pub use upstream::*;
 
 /// forebay.yaml: which addresses serve which upstream, and what may be kept of its answers. Only the

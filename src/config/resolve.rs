@@ -3,6 +3,7 @@
 pub(super) mod coverage;
 mod credential;
 pub(super) mod packs;
+mod resilience;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr};

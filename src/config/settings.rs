@@ -119,6 +119,7 @@ impl Settings {
             config.max_header_bytes = bears.header_bytes;
             config.contradictory_close =
                 if bears.stray_close { ContradictoryClose::KeepOpen } else { ContradictoryClose::Obey };
+            config.failures = dialect.failures();
             upstream.site.dialect = dialect;
             upstream.rules = Some(rules.clone());
         }

@@ -154,7 +154,7 @@ upstreams:
     mode: observe
     feed: {every: 1ms, ceiling: 0s}
     sync: []
-    retry: {attempts: 3}
+    retry: {attempts: 0, throttled: {base: 9s}, transient: {attempts: 11, growth: x}}
     breaker: {}
     credential_file: f
   spare lab: {endpoints: []}
@@ -198,7 +198,10 @@ upstreams:
         "forebay.yaml:23:19: from 100ms to 1h",
         "forebay.yaml:23:33: more than zero",
         "forebay.yaml:24:5: `sync` is part of the contract but not built yet",
-        "forebay.yaml:25:5: `retry` is part of the contract but not built yet",
+        "forebay.yaml:25:23: from 1 to 10, the first time included",
+        "forebay.yaml:25:37: `base` is at most `cap`",
+        "forebay.yaml:25:71: from 1 to 10, the first time included",
+        "forebay.yaml:25:83: unknown variant `x`, expected one of",
         "forebay.yaml:26:5: `breaker` is part of the contract but not built yet",
         "forebay.yaml:27:22: `f` cannot be read",
         "forebay.yaml:28:3: the name of an upstream has",

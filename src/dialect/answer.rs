@@ -43,16 +43,6 @@ impl Dialect {
         }
     }
 
-    /// Whether an answer with this status means that the API, or a part of it, is down (RFC 5861 §4
-    /// and what the API's own relays say).
-    pub fn is_outage(self, status: StatusCode) -> bool {
-        match status.as_u16() {
-            429 | 502 | 503 | 504 => true,
-            595 | 596 | 599 => self == Dialect::Proxmox,
-            _ => false,
-        }
-    }
-
     /// Whether an answer with this status says that what is stored for its target is gone or no
     /// longer this caller's to see.
     pub fn ends_entry(self, status: StatusCode) -> bool {
@@ -60,16 +50,6 @@ impl Dialect {
             401 | 403 | 404 | 410 => true,
             // Proxmox answers 500 for what does not exist.
             500 => self == Dialect::Proxmox,
-            _ => false,
-        }
-    }
-
-    /// Whether the outcome of a write with this status is not known: a relay gave up on it while it
-    /// may still be running.
-    pub fn is_unknown_outcome(self, status: StatusCode) -> bool {
-        match status.as_u16() {
-            502 | 504 => true,
-            596 | 599 => self == Dialect::Proxmox,
             _ => false,
         }
     }

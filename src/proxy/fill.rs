@@ -26,7 +26,7 @@ use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
 use crate::upstream::{
-    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody,
+    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Terms,
 };
 
 /// How long a reader may hold up the others of an answer too large to keep.
@@ -57,7 +57,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let _watched = errand.site.begin_fetch(errand.read.rule);
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
-    let answer = match forward::send(&errand.site, errand.caller(), errand.outgoing(&fill)).await {
+    let troubled = |status| fill.trouble(status);
+    let terms = Terms { troubled: Some(&troubled), ..Terms::default() };
+    let sending = forward::send_on(&errand.site, errand.caller(), errand.outgoing(&fill), terms);
+    let answer = match sending.await {
         Ok(answer) => answer,
         Err(error) => return fill.fail(Failure::from(&error)),
     };

@@ -27,11 +27,13 @@ use crate::cache::groups::GroupName;
 use crate::cache::key::{CredentialId, Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
-use crate::rules::ReadRule;
+use crate::rules::{ReadRule, Reuse};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::{conditional, fields};
-use crate::upstream::{Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, SendError};
+use crate::upstream::{
+    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms,
+};
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
 pub(super) const LARGEST_READ: usize = 16 << 20;
@@ -142,10 +144,20 @@ fn refused(site: &Site, credential: CredentialId) {
 /// Sends a call. Callers that the API has not accepted lately share a quarter of what may be in
 /// flight, so that made-up credentials cannot keep out those that count.
 pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Answer, SendError> {
+    send_on(site, caller, outgoing, Terms::default()).await
+}
+
+/// The same on terms of its own.
+pub(super) async fn send_on(
+    site: &Site,
+    caller: Caller,
+    outgoing: Outgoing,
+    terms: Terms<'_>,
+) -> Result<Answer, SendError> {
     let left = site.shared.clock.now();
     let answer = match caller.standing(site) {
-        CallerStanding::Accepted => site.upstream.send(outgoing).await?,
-        CallerStanding::Stranger => site.upstream.send_for_stranger(outgoing).await?,
+        CallerStanding::Accepted => site.upstream.send_on(outgoing, terms).await?,
+        CallerStanding::Stranger => site.upstream.send_stranger_on(outgoing, terms).await?,
     };
     site.note_answer(answer.parts.status, left);
     Ok(answer)
@@ -265,7 +277,13 @@ pub(super) async fn pass(
         upgrade: false,
     };
     let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
-    let answer = match send(&site, pass.caller, outgoing).await {
+    let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
+    let repeat = match rule {
+        Some(rule) if rule.reuse == Reuse::Pass => Repeat::IfNeverSent,
+        _ => Repeat::AsItMay,
+    };
+    let terms = Terms { repeat, ..Terms::default() };
+    let answer = match send_on(&site, pass.caller, outgoing, terms).await {
         Ok(answer) => answer,
         Err(error) => {
             return asked.fail(&pass.path, Failure::from(&error));
@@ -273,7 +291,6 @@ pub(super) async fn pass(
     };
     asked.upstream = Some(answer.waited + answer.took);
     let head = head_of(answer.parts);
-    let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
     // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
     // forwarded is not read.
     let accepts = match parts.method {

@@ -23,7 +23,7 @@ use super::respond::{self, Asked};
 use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::Entry;
-use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Waiter};
+use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Patience, Troubled, Waiter};
 use crate::cache::groups::{GroupId, GroupName, Settling};
 use crate::cache::key::{Key, Partition};
 use crate::clock::Timestamp;
@@ -49,6 +49,9 @@ enum Flown {
     Apart,
 }
 
+/// What comes of waiting for a flight.
+type Landed = Result<Landing<Failure>, Troubled<Failure>>;
+
 /// What this reader is to the flight it waits for.
 enum Part {
     /// With the fetch, and the answer if it turns out to be for this reader alone.
@@ -57,8 +60,8 @@ enum Part {
 }
 
 impl Part {
-    async fn landing(&mut self, waiter: Waiter<Failure>) -> Landing<Failure> {
-        let mut landing = pin!(waiter.landing());
+    async fn landing(&mut self, waiter: Waiter<Failure>, patience: Patience) -> Landed {
+        let mut landing = pin!(waiter.landing_with(patience));
         match self {
             Part::Follower => landing.await,
             Part::Leader(fetch, _) => {
@@ -270,7 +273,21 @@ impl Reading {
             false => (self.absent.forward, self.absent.detail),
         };
         let is_owner = waiter.is_owner();
-        let landing = part.landing(waiter).await;
+        let mut patience = match self.absent.stale {
+            Some(_) => Patience::UntilTrouble,
+            None => Patience::UntilTheEnd,
+        };
+        let mut waiter = waiter;
+        let landing = loop {
+            match part.landing(waiter, patience).await {
+                Ok(landing) => break landing,
+                // The fetch goes on behind it, for the next who asks.
+                Err(trouble) => match self.in_place_of(trouble.status) {
+                    Some(response) => return Flown::Answered(response),
+                    None => (waiter, patience) = (trouble.waiter, Patience::UntilTheEnd),
+                },
+            }
+        };
         let waited = self.site.shared.clock.now().since(self.started);
         let response = match landing {
             Landing::Apart => return Flown::Apart,

@@ -1,26 +1,29 @@
 //! One call: which endpoints it tries, what of it is sent again, and how it ends.
 //!
 //! Invariant: a request is sent a second time only if the first provably never left, or if it is a
-//! safe one whose reused connection closed before a byte of the answer came (RFC 9110 §9.2.2).
+//! safe one (RFC 9110 §9.2.2) that whoever sends it has not declared to be none.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::admit::{Charge, Priority, QueueBounds};
 use super::answer::{AnswerBody, Delimited, Exchange, Place};
-use super::config::UpstreamConfig;
+use super::config::{EndpointId, UpstreamConfig};
 use super::connect::Speak;
 use super::counter::{Attempt, Left};
 use super::endpoint::{EndpointState, Lease, Reuse, Source, Standing};
 use super::limit::Charged;
-use super::message::{Answer, EndpointChoice, Outgoing, SendError};
+use super::message::{Answer, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms};
+use super::pause;
 use super::request::{Progress, Protocol, Template};
+use super::retry::Failed;
+use crate::semantics::failure::{Effect, FailureClass};
 
 /// The head of an answer, on the connection it came on (none of its own for HTTP/2).
 struct Received {
@@ -38,13 +41,14 @@ enum Failure {
     Final(SendError),
 }
 
-/// Sends `call` to one of the endpoints.
+/// Sends `call` to one of the endpoints, and once more where `terms`, the retries and the time allow it.
 pub(super) async fn send(
     config: &UpstreamConfig,
     endpoints: &[Arc<EndpointState>],
     shared: &Shared,
     mut call: Outgoing,
     priority: Priority<'_>,
+    terms: Terms<'_>,
 ) -> Result<Answer, SendError> {
     let template = Template::new(&mut call);
     let (lines, bytes) = template.head_size();
@@ -53,14 +57,43 @@ pub(super) async fn send(
     {
         return Err(SendError::TooManyHeaders);
     }
+    shared.retries.call();
     let began = Instant::now();
-    let result = Call { config, shared, call, template }.over(endpoints, priority).await;
-    match &result {
-        Ok(_) => shared.mark_answered(),
-        Err(error) if error.is_silence() => shared.mark_silent(began),
-        Err(_) => {}
+    let deadline = began + config.first_byte_timeout;
+    let mut call = Call {
+        config,
+        shared,
+        call,
+        template,
+        repeat: terms.repeat,
+        patience: config.first_byte_timeout,
+        avoid: None,
+    };
+    let mut attempt = (1, began);
+    loop {
+        let result = call.over(endpoints, priority).await;
+        match &result {
+            Ok(_) => shared.mark_answered(),
+            Err(error) if error.is_silence() => shared.mark_silent(attempt.1),
+            Err(_) => {}
+        }
+        let Some(mut failed) = call.failed(&result, attempt.1) else { return result };
+        failed.repeatable &= !matches!(priority, Priority::Background { .. });
+        let pause = shared.retries.after(&config.retry, failed, attempt.0, deadline);
+        let Some(pause) = pause else { return result };
+        call.avoid = result.as_ref().ok().map(|answer| answer.endpoint).or(call.avoid);
+        if let Some(troubled) = terms.troubled {
+            troubled(result.as_ref().ok().map(|answer| answer.parts.status));
+        }
+        // Its place is somebody else's meanwhile.
+        drop(result);
+        // Boxed, so that the many calls which are answered at once do not carry the room for a timer.
+        Box::pin(tokio::time::sleep(pause)).await;
+        attempt = (attempt.0 + 1, Instant::now());
+        if call.call.kind == CallKind::Read {
+            call.patience = deadline.saturating_duration_since(attempt.1);
+        }
     }
-    result
 }
 
 struct Call<'a> {
@@ -68,9 +101,38 @@ struct Call<'a> {
     shared: &'a Shared,
     call: Outgoing,
     template: Template,
+    repeat: Repeat,
+    /// How long the head of an answer may take.
+    patience: Duration,
+    /// The endpoint that failed, which is tried again only if there is no other.
+    avoid: Option<EndpointId>,
 }
 
 impl Call<'_> {
+    /// What a retry depends on; `None` where the API did not fail.
+    fn failed(&self, result: &Result<Answer, SendError>, began: Instant) -> Option<Failed> {
+        let effect = match self.call.kind {
+            CallKind::Read => Effect::None,
+            CallKind::Write => Effect::Possible,
+        };
+        let (class, pause) = match result {
+            Ok(answer) => {
+                let (status, headers) = (answer.parts.status, &answer.parts.headers);
+                let says_when = headers.contains_key(http::header::RETRY_AFTER);
+                let class = self.config.failures.class(status, says_when, effect)?;
+                (class, pause::asked_for(status, headers, crate::clock::wall().into()))
+            }
+            Err(error) => (error.class(effect)?, None),
+        };
+        let safe = self.call.kind == CallKind::Read
+            && self.repeat == Repeat::AsItMay
+            && matches!(self.template.method, Method::GET | Method::HEAD)
+            && !self.call.upgrade
+            && self.template.is_repeatable();
+        let repeatable = safe || class == FailureClass::NeverSent;
+        Some(Failed { class, pause, took: began.elapsed(), repeatable })
+    }
+
     async fn over(
         &mut self,
         endpoints: &[Arc<EndpointState>],
@@ -82,7 +144,9 @@ impl Call<'_> {
         // With nowhere else to go, a call is always tried: it is refused as fast as it would be here.
         let only = (endpoints.len() == 1).then(|| &endpoints[0]);
         for _ in 0..endpoints.len() {
-            let Some(endpoint) = only.or_else(|| choose(endpoints, self.call.endpoint)) else { break };
+            let Some(endpoint) = only.or_else(|| choose(endpoints, self.call.endpoint, self.avoid)) else {
+                break;
+            };
             let load = endpoint.load.enter();
             let charged = Charged {
                 kind: self.call.kind,
@@ -124,6 +188,7 @@ impl Call<'_> {
                 Err(Failure::ClosedUnanswered(error)) => {
                     let again = source == Source::IdleOrNew
                         && self.template.method.is_safe()
+                        && self.repeat == Repeat::AsItMay
                         && self.template.is_repeatable();
                     if !again {
                         return Err(error);
@@ -142,7 +207,7 @@ impl Call<'_> {
         reuse: Reuse,
     ) -> Result<Received, Failure> {
         let started = Instant::now();
-        let first_byte = self.config.first_byte_timeout;
+        let first_byte = self.patience;
         let (attempt, result, exchange, progress, received);
         match lease {
             Lease::Http1(connection) => {
@@ -239,7 +304,11 @@ fn is_chunked(headers: &http::HeaderMap) -> bool {
 }
 
 /// The endpoint to try next: the one asked for if it is up, else the one with the least to do.
-fn choose(endpoints: &[Arc<EndpointState>], choice: EndpointChoice) -> Option<&Arc<EndpointState>> {
+fn choose(
+    endpoints: &[Arc<EndpointState>],
+    choice: EndpointChoice,
+    avoid: Option<EndpointId>,
+) -> Option<&Arc<EndpointState>> {
     let usable = |endpoint: &&Arc<EndpointState>| endpoint.standing() != Standing::Down;
     if let EndpointChoice::Prefer(id) = choice
         && let Some(endpoint) = endpoints.iter().filter(usable).find(|endpoint| endpoint.id == id)
@@ -248,7 +317,7 @@ fn choose(endpoints: &[Arc<EndpointState>], choice: EndpointChoice) -> Option<&A
     }
     // The first of equals; an endpoint due for a probe comes before one that is known to be up only
     // if it is less busy, which after its downtime it is.
-    endpoints.iter().filter(usable).min_by_key(|endpoint| endpoint.load.get())
+    endpoints.iter().filter(usable).min_by_key(|endpoint| (Some(endpoint.id) == avoid, endpoint.load.get()))
 }
 
 /// Waits for the head of the answer as long as the request's content moves on, and for the timeout

@@ -9,6 +9,11 @@ use http::uri::{Authority, Scheme, Uri};
 use rustls_pki_types::ServerName;
 
 use super::UpstreamError;
+use crate::semantics::failure::FailureStatuses;
+
+mod resilience;
+
+pub use resilience::{Growth, RetryConfig, RetryPolicy};
 
 /// Everything an [`Upstream`](super::Upstream) needs to know.
 #[derive(Clone, Debug)]
@@ -45,6 +50,10 @@ pub struct UpstreamConfig {
     pub max_header_bytes: Option<usize>,
     /// What an answer with both `Connection: close` and `Connection: Keep-Alive` means.
     pub contradictory_close: ContradictoryClose,
+    /// What the API's statuses mean for the calls that got them.
+    pub failures: FailureStatuses,
+    /// What is sent again.
+    pub retry: RetryConfig,
 }
 
 impl UpstreamConfig {
@@ -67,6 +76,8 @@ impl UpstreamConfig {
             max_header_lines: None,
             max_header_bytes: None,
             contradictory_close: ContradictoryClose::Obey,
+            failures: FailureStatuses::COMMON,
+            retry: RetryConfig::default(),
         }
     }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 
 use super::answer::AnswerBody;
 use super::config::EndpointId;
 use super::counter::CallCounter;
+use crate::semantics::failure::{Effect, FailureClass};
 
 /// The error type of request bodies.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -74,6 +75,35 @@ pub enum CallKind {
     Read,
     /// It may.
     Write,
+}
+
+/// On which terms a call is sent.
+#[derive(Clone, Copy)]
+pub struct Terms<'a> {
+    /// What becomes of it when it fails.
+    pub repeat: Repeat,
+    /// Told of each failure after which the call is sent again, so that whoever can do with something
+    /// else need not wait for that.
+    pub troubled: Option<&'a Troubled<'a>>,
+}
+
+/// What is told of a failure: the status, where there was an answer.
+pub type Troubled<'a> = dyn Fn(Option<StatusCode>) + Send + Sync + 'a;
+
+/// What of a call that failed is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// What its method and kind allow: a safe one always (RFC 9110 §9.2.2), others only if they provably
+    /// never left.
+    AsItMay,
+    /// Only what provably never left: a read that is not repeatable, whatever its method says.
+    IfNeverSent,
+}
+
+impl Default for Terms<'_> {
+    fn default() -> Self {
+        Self { repeat: Repeat::AsItMay, troubled: None }
+    }
 }
 
 /// The head of an answer with its body to follow.
@@ -175,6 +205,21 @@ impl SendError {
             Self::Lost(_) => "lost",
             Self::RequestBody => "request-body",
             Self::TooManyHeaders => "too-many-headers",
+        }
+    }
+
+    /// Its class; `None` where the API has no part in it: calls that were not made, and clients that
+    /// broke off.
+    pub fn class(&self, effect: Effect) -> Option<FailureClass> {
+        match self {
+            Self::Unreachable => Some(FailureClass::NeverSent),
+            Self::TimedOut | Self::Lost(_) if effect == Effect::Possible => Some(FailureClass::Unknown),
+            Self::TimedOut | Self::Lost(_) => Some(FailureClass::Transient),
+            Self::QueueFull { .. }
+            | Self::QueueTimeout { .. }
+            | Self::Paused { .. }
+            | Self::RequestBody
+            | Self::TooManyHeaders => None,
         }
     }
 

@@ -38,7 +38,8 @@ impl Pause {
     }
 }
 
-fn asked_for(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+/// How long the API wants to be left alone, if an answer says so.
+pub(super) fn asked_for(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
     let named = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
         let text = text.trim();
         if let Ok(seconds) = text.parse::<u64>() {

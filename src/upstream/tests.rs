@@ -5,6 +5,7 @@ mod connections;
 mod endpoints;
 mod limits;
 mod requests;
+mod retries;
 mod server;
 mod tls;
 mod upgrades;
@@ -35,6 +36,8 @@ impl Bench {
     fn with(servers: &[&Server], change: impl FnOnce(&mut UpstreamConfig)) -> Self {
         let endpoints = servers.iter().map(|server| server.url().parse().unwrap()).collect();
         let mut config = UpstreamConfig::new("lab", endpoints);
+        // What a single attempt does is tested everywhere but in `retries`.
+        config.retry = RetryConfig::none();
         change(&mut config);
         let registry = Registry::new();
         Self { upstream: Upstream::new(config, &registry).unwrap(), registry }

@@ -110,7 +110,8 @@ async fn a_failure_is_told_to_all_at_once() {
         (Reply::status(599, "Too many redirections"), 599, "Too many redirections"),
     ];
     for (reply, status, reason) in cases {
-        let rig = Rig::start().await;
+        let once = Options { upstream: "retry: {attempts: 1}".into(), ..Options::default() };
+        let rig = Rig::with(once).await;
         let gate = Gate::new();
         rig.origin().on(CALL, reply.held(&gate));
         let clients = crowd(&rig, PATH, 10).await;

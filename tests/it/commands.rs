@@ -41,7 +41,7 @@ upstreams:
     endpoints: ['https://pve1:8006']
     rules: [rules.yaml, absent.yaml]
     timeouts: {connect: 5}
-    retry: {attempts: 2}
+    sync: []
 ";
     let rules = "\
 api: proxmox
@@ -61,7 +61,7 @@ reads:
         "forebay.yaml:7:5: unknown field `endpoint`",
         "forebay.yaml:9:25: `absent.yaml` is neither a built-in pack (proxmox, azure) nor a usable file",
         "forebay.yaml:10:25: ",
-        "forebay.yaml:11:5: `retry` is part of the contract but not built yet",
+        "forebay.yaml:11:5: `sync` is part of the contract but not built yet",
         "rules.yaml:4:39: ",
         "rules.yaml:5:5: rule can never match: line 3 comes first",
         "rules.yaml:6:27: `keep_warm` is part of the contract but not built yet",

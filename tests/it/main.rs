@@ -29,6 +29,7 @@ mod passing;
 mod polling;
 mod reload;
 mod requests;
+mod retry;
 mod schema;
 mod sharing;
 mod storing;

@@ -1,10 +1,10 @@
 //! What is stored, and what never is.
 
-use crate::support::{Reply, Rig};
+use crate::support::{Options, Reply, Rig};
 
 /// Whether two reads of `path` that get `reply` cost one call.
 async fn is_kept(path: &str, reply: Reply) -> bool {
-    let rig = Rig::start().await;
+    let rig = Rig::with(Options { upstream: "retry: {attempts: 1}".into(), ..Options::default() }).await;
     let call = format!("GET {path}");
     rig.warm("/api2/json/item/accepted").await;
     rig.origin().on(&call, reply);

@@ -128,7 +128,7 @@ fn one_that_resets() {
         std::io::Read::read_exact(stream, &mut some).expect("a request comes");
         calls.lock().push(Call { head: String::new(), body: Vec::new() });
     });
-    let forebay = Forebay::before(&wire, "");
+    let forebay = Forebay::before(&wire, "retry: {attempts: 1}");
     all_fail(&forebay, wire.address, 502, "lost");
     assert_eq!(wire.count(), 3, "nothing is sent twice");
 }
@@ -246,7 +246,7 @@ fn an_error_of_the_upstream_keeps_its_own_words() {
     let wire = Wire::start(|_, stream| {
         write(stream, "HTTP/1.1 595 Connection refused\r\nContent-Length: 0\r\n\r\n")
     });
-    let forebay = Forebay::before(&wire, "");
+    let forebay = Forebay::before(&wire, "retry: {attempts: 1}");
     for target in ["/api2/json/kept/1", "/api2/json/kept/1", "/api2/json/passed/1"] {
         let answer = forebay.get(target);
         assert_eq!((answer.status(), answer.reason()), (595, "Connection refused"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 
 use super::{Crossing, End, Flight, Flights, Keeping, Stage, WINDOW};
 use crate::cache::entry::Head;
@@ -48,6 +48,12 @@ impl<F: From<LeaderLost>> Fill<F> {
     /// The groups of what is being fetched.
     pub fn groups(&self) -> &Arc<[GroupId]> {
         &self.flight.groups
+    }
+
+    /// The API failed, with this status if it answered at all, and is asked once more: those who wait
+    /// learn it, because some of them can do with something else.
+    pub fn trouble(&self, status: Option<StatusCode>) {
+        self.flight.update(|inner| inner.trouble = Some(status));
     }
 
     /// Hands the head to those whom `crossing` names; the body follows by [`Fill::push`].

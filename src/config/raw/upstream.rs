@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
+use super::resilience::RawRetry;
 use crate::rules::raw::NotBuilt;
 use crate::units::{Rate, Share, Span};
 
@@ -57,8 +58,8 @@ pub struct RawUpstream {
     pub feed: RawFeed,
     /// Not built yet.
     pub sync: Option<NotBuilt>,
-    /// Not built yet.
-    pub retry: Option<NotBuilt>,
+    /// What is sent again when the API fails.
+    pub retry: Option<RawRetry>,
     /// Not built yet.
     pub breaker: Option<NotBuilt>,
 }

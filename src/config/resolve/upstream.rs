@@ -25,11 +25,7 @@ impl Resolver<'_> {
     pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
-        let keys = [
-            ("sync", raw.sync.is_some()),
-            ("retry", raw.retry.is_some()),
-            ("breaker", raw.breaker.is_some()),
-        ];
+        let keys = [("sync", raw.sync.is_some()), ("breaker", raw.breaker.is_some())];
         self.not_built(&here, &keys, "");
         let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 64 || !name.bytes().all(label) {
@@ -74,6 +70,7 @@ impl Resolver<'_> {
                 None => {}
             }
         }
+        config.retry = self.retry(raw.retry.as_ref(), &under("retry"));
         config.limits = self.limits(&raw.limits, &under("limits"), rules.as_ref());
 
         let mut settings = UpstreamSettings::new(name, config);
