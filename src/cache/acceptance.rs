@@ -22,16 +22,21 @@ use crate::rules::template::ACCEPTANCES;
 /// How many credentials are remembered; one that polls stays among them.
 const REMEMBERED: usize = 100_000;
 
-/// What the API's success says of the credential that it was given to.
+/// The request that the API gave a success to.
 #[derive(Clone, Copy, Debug)]
 pub struct Evidence {
     /// The number that the request took before it left.
     pub sequence: Sequence,
     /// When it left.
     pub left: Timestamp,
-    /// The principal that the credential names: no longer a claim, now that the API has read it too.
+}
+
+/// What a credential says of itself: no longer a claim, now that the API has read it too.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Said {
+    /// The principal that it names.
     pub principal: Option<Partition>,
-    /// When the credential ends by itself, if it says so.
+    /// When it ends by itself.
     pub ends: Option<Timestamp>,
 }
 
@@ -57,8 +62,8 @@ struct Known {
     /// When it ends by itself. Several answers may put this differently by their delays: the
     /// earliest counts.
     ends: AtomicU64,
-    /// The same bytes always name the same principal.
-    principal: OnceLock<Partition>,
+    /// The principal that it names, if any, once the API has accepted it.
+    principal: OnceLock<Option<Partition>>,
     /// What is overtaken when all acceptances end.
     all: GroupId,
 }
@@ -75,14 +80,22 @@ impl Acceptance {
         Self { known: Cache::new(REMEMBERED), groups }
     }
 
-    /// The API accepted `credential`.
-    pub fn accept(&self, site: u32, credential: CredentialId, evidence: Evidence) {
+    /// The API accepted `credential`. `said` reads what that says of itself, which is not done again for
+    /// one that does not end: the same bytes always name the same principal.
+    pub fn accept(
+        &self,
+        site: u32,
+        credential: CredentialId,
+        evidence: Evidence,
+        said: impl FnOnce() -> Said,
+    ) {
         let known = self.known(site, credential);
-        if let Some(principal) = evidence.principal {
-            let _the_same_before = known.principal.set(principal);
-        }
-        if let Some(ends) = evidence.ends {
-            known.ends.fetch_min(ends.as_nanos(), Ordering::SeqCst);
+        if known.principal.get().is_none() || known.ends.load(Ordering::SeqCst) != u64::MAX {
+            let said = said();
+            let _the_same_before = known.principal.set(said.principal);
+            if let Some(ends) = said.ends {
+                known.ends.fetch_min(ends.as_nanos(), Ordering::SeqCst);
+            }
         }
         let number = evidence.sequence.as_u64();
         // Whoever reads between the two takes the older time, which ends earlier.
@@ -97,7 +110,7 @@ impl Acceptance {
         let principal = before.as_ref().filter(|known| known.is_not_refused());
         let refused = Refused {
             was_known: before.is_some(),
-            principal: principal.and_then(|known| known.principal.get().copied()),
+            principal: principal.and_then(|known| *known.principal.get()?),
         };
         // Recorded in any case: an answer under way to an earlier request must not accept it again.
         let number = self.groups.next().as_u64();
@@ -126,14 +139,22 @@ impl Acceptance {
         now: Timestamp,
         accept_for: Duration,
     ) -> bool {
-        self.known.get(&(site, credential)).is_some_and(|known| {
-            let left = Timestamp::from_nanos(known.accepted_left.load(Ordering::SeqCst));
-            let accepted = Sequence::from_u64(known.accepted.load(Ordering::SeqCst));
-            known.is_not_refused()
-                && then.since(left) < accept_for
-                && now.as_nanos() < known.ends.load(Ordering::SeqCst)
-                && self.groups.is_current(accepted, &[known.all])
-        })
+        self.known
+            .get(&(site, credential))
+            .is_some_and(|known| known.was_accepted(then, now, accept_for, &self.groups))
+    }
+
+    /// The principal that `credential` names, if any, where it is accepted at `now`.
+    pub fn accepted_as(
+        &self,
+        site: u32,
+        credential: CredentialId,
+        now: Timestamp,
+        accept_for: Duration,
+    ) -> Option<Option<Partition>> {
+        let known = self.known.get(&(site, credential))?;
+        let is_accepted = known.was_accepted(now, now, accept_for, &self.groups);
+        is_accepted.then(|| known.principal.get().copied().flatten())
     }
 
     /// Whether the API ever accepted `credential` and has not refused it since, however long ago.
@@ -143,6 +164,12 @@ impl Acceptance {
 
     /// The principal that `credential` names, if the API ever accepted it.
     pub fn principal(&self, site: u32, credential: CredentialId) -> Option<Partition> {
+        self.named(site, credential)?
+    }
+
+    /// The principal that `credential` names, if any, as far as it need not be read for that: if the API
+    /// ever accepted it.
+    pub fn named(&self, site: u32, credential: CredentialId) -> Option<Option<Partition>> {
         self.known.get(&(site, credential))?.principal.get().copied()
     }
 
@@ -182,6 +209,15 @@ impl Known {
             principal: OnceLock::new(),
             all,
         }
+    }
+
+    fn was_accepted(&self, then: Timestamp, now: Timestamp, accept_for: Duration, groups: &Groups) -> bool {
+        let left = Timestamp::from_nanos(self.accepted_left.load(Ordering::SeqCst));
+        let accepted = Sequence::from_u64(self.accepted.load(Ordering::SeqCst));
+        self.is_not_refused()
+            && then.since(left) < accept_for
+            && now.as_nanos() < self.ends.load(Ordering::SeqCst)
+            && groups.is_current(accepted, &[self.all])
     }
 
     fn is_not_refused(&self) -> bool {

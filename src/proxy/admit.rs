@@ -52,17 +52,38 @@ impl Caller {
         if self.is_accepted(site) { CallerStanding::Accepted } else { CallerStanding::Stranger }
     }
 
-    /// Who is charged for a call: the principal once the API has accepted the credential, else the
-    /// client's address, so that nobody is charged for what somebody else claims to be.
-    pub fn principal(self, site: &Site, client: SocketAddr) -> u128 {
-        match self {
-            Caller::One(credential) if credential != CredentialId::ANONYMOUS && self.is_accepted(site) => {
-                let principal = site.shared.acceptance.principal(site.id, credential);
+    /// Who is charged for a call of this caller's, and how it stands: the principal once the API has
+    /// accepted the credential, else the client's address, so that nobody is charged for what somebody
+    /// else claims to be.
+    pub fn account(self, site: &Site, client: SocketAddr) -> Account {
+        let shared = &site.shared;
+        let accepted = match self {
+            Caller::One(credential) => {
+                let now = shared.clock.now();
+                let principal =
+                    shared.acceptance.accepted_as(site.id, credential, now, site.config.accept_for);
+                principal.map(|principal| (credential, principal))
+            }
+            Caller::Ambiguous => None,
+        };
+        let standing = accepted.map_or(CallerStanding::Stranger, |_| CallerStanding::Accepted);
+        let principal = match accepted {
+            Some((credential, principal)) if credential != CredentialId::ANONYMOUS => {
                 principal.map_or(credential.as_u128(), |principal| principal.as_u128())
             }
-            _ => site.shared.secret.credential(&[client.ip().to_string().as_bytes()]).as_u128(),
-        }
+            _ => shared.secret.credential(&[client.ip().to_string().as_bytes()]).as_u128(),
+        };
+        Account { standing, principal }
     }
+}
+
+/// Whom a call counts for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Account {
+    /// How the caller stands.
+    pub standing: CallerStanding,
+    /// Who is charged, an opaque number.
+    pub principal: u128,
 }
 
 /// Reads the request, or says why it cannot be read.

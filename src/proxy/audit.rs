@@ -14,10 +14,10 @@ use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 
 use super::counters::{AuditResult, Cause};
-use super::forward::{self, Accepts};
+use super::forward::{self, Accepts, Answered};
 use super::route::Read;
-use super::share;
 use super::site::{InvalidationCause, Site};
+use crate::cache::acceptance::Evidence;
 use crate::cache::compare::{Comparison, compare};
 use crate::cache::entry::Entry;
 use crate::cache::groups::{Sequence, Settling};
@@ -91,7 +91,7 @@ fn begin<B>(
     let audit = Audit {
         target: request.uri().path_and_query().expect("admitted with a path").clone(),
         headers: forward::fill_fields(site, request.headers()),
-        principal: read.caller().principal(site, client),
+        principal: read.caller().account(site, client).principal,
         endpoint,
         read: read.clone().detach(),
         entry: entry.clone(),
@@ -211,8 +211,9 @@ impl Audit {
             true => site.dialect().status_in_body(&body).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             false => status,
         };
-        let evidence = || share::evidence(site, &self.headers, &answer.parts.headers, sequence, left);
-        let accepts = Accepts::by(Some(self.read.rule(site)), evidence);
+        let evidence = Evidence { sequence, left };
+        let answered = Answered { evidence, sent: &self.headers, fields: &answer.parts.headers };
+        let accepts = Accepts::by(Some(self.read.rule(site)), answered);
         forward::learn(site, self.read.caller(), accepts, told);
         if status.is_success() && site.dialect().tells_of_operations(path) {
             forward::observe(site, path, std::slice::from_ref(&body), true);

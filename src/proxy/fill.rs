@@ -11,14 +11,14 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
-use super::admit::Caller;
+use super::admit::{Account, Caller};
 use super::counters::Cause;
-use super::forward::{self, Accepts, Gathered, LARGEST_READ, gather, joined};
+use super::forward::{self, Accepts, Answered, Gathered, LARGEST_READ, gather, joined};
 use super::respond;
 use super::route::Read;
-use super::share;
 use super::site::Site;
 use super::{Body, Failure};
+use crate::cache::acceptance::Evidence;
 use crate::cache::entry::{Entry, Head, Lifetimes, Provenance};
 use crate::cache::flight::{Crossing, Fill, Keeping};
 use crate::cache::groups::Settling;
@@ -41,7 +41,7 @@ pub(super) struct Errand {
     pub endpoint: Option<u64>,
     pub target: PathAndQuery,
     pub headers: HeaderMap,
-    pub principal: u128,
+    pub account: Account,
     pub cause: Cause,
 }
 
@@ -59,7 +59,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let settling = shared.groups.settling(fill.groups(), left);
     let troubled = |status| fill.trouble(status);
     let terms = Terms { troubled: Some(&troubled), ..Terms::default() };
-    let sending = forward::send_on(&errand.site, errand.caller(), errand.outgoing(&fill), terms);
+    let sending = forward::send_on(&errand.site, errand.account.standing, errand.outgoing(&fill), terms);
     let answer = match sending.await {
         Ok(answer) => answer,
         Err(error) => return fill.fail(Failure::from(&error)),
@@ -166,13 +166,9 @@ impl Errand {
         let site = &self.site;
         let ends =
             site.dialect().ends_entry(status) && (!self.is_shared() || self.caller().is_accepted(site));
-        let accepts = match status.is_success() {
-            true => Accepts::by(Some(self.read.rule(site)), || {
-                share::evidence(site, &self.headers, &head.fields, fill.sequence(), left)
-            }),
-            false => Accepts::Nobody,
-        };
-        forward::learn(site, self.caller(), accepts, status);
+        let evidence = Evidence { sequence: fill.sequence(), left };
+        let answered = Answered { evidence, sent: &self.headers, fields: &head.fields };
+        forward::learn(site, self.caller(), Accepts::by(Some(self.read.rule(site)), answered), status);
         if ends {
             site.shared.memory.remove(self.key);
         }
@@ -339,7 +335,7 @@ impl Errand {
             body: OutgoingBody::Empty,
             endpoint,
             kind: CallKind::Read,
-            principal: self.principal,
+            principal: self.account.principal,
             captures: forward::limit_captures(site, &rule.captures, &self.read.captures, &self.read.path),
             counter: self.read.metrics(site).call(&site.shared.registry, self.cause),
             upgrade: false,

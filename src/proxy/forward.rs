@@ -92,34 +92,46 @@ pub(super) fn head_of(mut parts: http::response::Parts) -> Head {
 
 /// Whether a success says that the API accepted the credential that came with the request.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Accepts {
+pub(super) enum Accepts<'a> {
     /// The API gives this answer only to a credential that it accepts.
-    Caller(Evidence),
+    Caller(Answered<'a>),
     /// The API may give this answer to anybody, whatever credential stands beside it: reads that need
     /// none, paths that no rule names, logins.
     Nobody,
 }
 
-impl Accepts {
+/// A request and its answer, as far as they tell of the credential.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Answered<'a> {
+    /// Which request it was.
+    pub evidence: Evidence,
+    /// Its fields.
+    pub sent: &'a HeaderMap,
+    /// Those of the answer.
+    pub fields: &'a HeaderMap,
+}
+
+impl<'a> Accepts<'a> {
     /// By the rule of a read, if one matches.
-    pub fn by(rule: Option<&ReadRule>, evidence: impl FnOnce() -> Evidence) -> Self {
+    pub fn by(rule: Option<&ReadRule>, answered: Answered<'a>) -> Self {
         match rule {
-            Some(rule) if !rule.anonymous => Accepts::Caller(evidence()),
+            Some(rule) if !rule.anonymous => Accepts::Caller(answered),
             _ => Accepts::Nobody,
         }
     }
 }
 
 /// What the status of an answer tells of the credential of its request.
-pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts, status: StatusCode) {
+pub(super) fn learn(site: &Site, caller: Caller, accepts: Accepts<'_>, status: StatusCode) {
     let Caller::One(credential) = caller else { return };
     let shared = &site.shared;
     match accepts {
         _ if status == StatusCode::UNAUTHORIZED && credential != CredentialId::ANONYMOUS => {
             refused(site, credential);
         }
-        Accepts::Caller(evidence) if status.is_success() => {
-            shared.acceptance.accept(site.id, credential, evidence);
+        Accepts::Caller(Answered { evidence, sent, fields }) if status.is_success() => {
+            let said = || share::said(site, sent, fields, evidence.left);
+            shared.acceptance.accept(site.id, credential, evidence, said);
         }
         _ => {}
     }
@@ -143,19 +155,23 @@ fn refused(site: &Site, credential: CredentialId) {
 
 /// Sends a call. Callers that the API has not accepted lately share a quarter of what may be in
 /// flight, so that made-up credentials cannot keep out those that count.
-pub(super) async fn send(site: &Site, caller: Caller, outgoing: Outgoing) -> Result<Answer, SendError> {
+pub(super) async fn send(
+    site: &Site,
+    caller: CallerStanding,
+    outgoing: Outgoing,
+) -> Result<Answer, SendError> {
     send_on(site, caller, outgoing, Terms::default()).await
 }
 
 /// The same on terms of its own.
 pub(super) async fn send_on(
     site: &Site,
-    caller: Caller,
+    caller: CallerStanding,
     outgoing: Outgoing,
     terms: Terms<'_>,
 ) -> Result<Answer, SendError> {
     let left = site.shared.clock.now();
-    let answer = match caller.standing(site) {
+    let answer = match caller {
         CallerStanding::Accepted => site.upstream.send_on(outgoing, terms).await?,
         CallerStanding::Stranger => site.upstream.send_stranger_on(outgoing, terms).await?,
     };
@@ -251,7 +267,8 @@ pub(super) async fn pass(
         return asked.fail(&pass.path, Failure::OnlyIfCached);
     }
     let (parts, body) = request.into_parts();
-    let body = match content::take(&site, body, false, pass.caller.standing(&site)).await {
+    let account = pass.caller.account(&site, client);
+    let body = match content::take(&site, body, false, account.standing).await {
         Ok(body) => body,
         Err(failure) => {
             return asked.fail(&pass.path, failure);
@@ -271,7 +288,7 @@ pub(super) async fn pass(
         body,
         endpoint: EndpointChoice::Any,
         kind: CallKind::Read,
-        principal: pass.caller.principal(&site, client),
+        principal: account.principal,
         captures: Vec::new(),
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
         upgrade: false,
@@ -283,7 +300,7 @@ pub(super) async fn pass(
         _ => Repeat::AsItMay,
     };
     let terms = Terms { repeat, ..Terms::default() };
-    let answer = match send_on(&site, pass.caller, outgoing, terms).await {
+    let answer = match send_on(&site, account.standing, outgoing, terms).await {
         Ok(answer) => answer,
         Err(error) => {
             return asked.fail(&pass.path, Failure::from(&error));
@@ -297,7 +314,8 @@ pub(super) async fn pass(
         Method::GET | Method::HEAD
             if head.status.is_success() && !site.dialect().outcome_in_body(&pass.path) =>
         {
-            Accepts::by(rule, || share::evidence(&site, &parts.headers, &head.fields, sequence, left))
+            let evidence = Evidence { sequence, left };
+            Accepts::by(rule, Answered { evidence, sent: &parts.headers, fields: &head.fields })
         }
         _ => Accepts::Nobody,
     };

@@ -63,7 +63,7 @@ impl Site {
             upgrade: false,
         };
         let caller = Caller::One(writer.credential);
-        let answer = forward::send(self, caller, outgoing).await.ok()?;
+        let answer = forward::send(self, caller.standing(self), outgoing).await.ok()?;
         let status = answer.parts.status;
         // That forebay uses a credential says nothing of whoever it belongs to; that it is refused does.
         forward::learn(self, caller, Accepts::Nobody, status);

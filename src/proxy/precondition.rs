@@ -62,6 +62,7 @@ async fn current(
     for name in [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::TRAILER] {
         headers.remove(name);
     }
+    let account = caller.account(site, client);
     let outgoing = Outgoing {
         method: Method::GET,
         target: parts.uri.path_and_query().expect("admitted with a path").clone(),
@@ -70,12 +71,13 @@ async fn current(
         body: OutgoingBody::Empty,
         endpoint: EndpointChoice::Any,
         kind: CallKind::Read,
-        principal: caller.principal(site, client),
+        principal: account.principal,
         captures: Vec::new(),
         counter: metrics.call(&site.shared.registry, Cause::Revalidate),
         upgrade: false,
     };
-    let answer = forward::send(site, caller, outgoing).await.map_err(|error| Failure::from(&error))?;
+    let answer = forward::send(site, account.standing, outgoing).await;
+    let answer = answer.map_err(|error| Failure::from(&error))?;
     match answer.parts.status {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => return Ok(Vec::new()),

@@ -204,7 +204,7 @@ impl Reading {
             endpoint: self.absent.endpoint,
             target: self.request.uri().path_and_query().expect("admitted with a path").clone(),
             headers: forward::fill_fields(&self.site, self.request.headers()),
-            principal: self.read.caller().principal(&self.site, self.client),
+            account: self.read.caller().account(&self.site, self.client),
             cause,
         }
     }

@@ -9,11 +9,10 @@ use http::{HeaderMap, header};
 
 use super::Site;
 use super::admit::Admitted;
-use crate::cache::acceptance::Evidence;
-use crate::cache::groups::Sequence;
+use crate::cache::acceptance::Said;
 use crate::cache::key::{CredentialId, Partition};
 use crate::clock::Timestamp;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Principal};
 use crate::rules::{ReadRule, Reuse, Sharing};
 use crate::semantics::date;
 
@@ -49,32 +48,28 @@ pub(super) fn partition(
     let named = who != CredentialId::ANONYMOUS || rule.anonymous;
     let shared = match share {
         Sharing::Everyone if named => Some(Partition::EVERYONE),
-        Sharing::Principal | Sharing::Rights => site
-            .dialect()
-            .claims(&admitted.credential)
-            .principal
-            .map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name])),
+        Sharing::Principal | Sharing::Rights => {
+            let known = site.shared.acceptance.named(site.id, who);
+            known.unwrap_or_else(|| principal(site, site.dialect().claims(&admitted.credential).principal))
+        }
         _ => None,
     };
     shared.map_or((Partition::of(who), Sharing::Credential), |shared| (shared, share))
 }
 
-/// What a success says of the credential in `sent`, whose request took `sequence` and left at `left`.
-/// `answer` are the fields of the success.
-pub(super) fn evidence(
-    site: &Site,
-    sent: &HeaderMap,
-    answer: &HeaderMap,
-    sequence: Sequence,
-    left: Timestamp,
-) -> Evidence {
+fn principal(site: &Site, claimed: Option<Principal>) -> Option<Partition> {
+    claimed.map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name]))
+}
+
+/// What the credential in `sent`, whose request left at `left`, says of itself. `answer` are the fields of
+/// the success that it got.
+pub(super) fn said(site: &Site, sent: &HeaderMap, answer: &HeaderMap, left: Timestamp) -> Said {
     let claims = site.dialect().claims(&site.dialect().credential(sent, &site.config.credentials));
-    let principal = claims.principal.map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name]));
     let ends = claims.ends.map(|ends| {
         // By the API's own clock, which is the one that ends it: ours may differ, and may be set.
         let there = date::field(answer, &header::DATE).and_then(|at| u64::try_from(at.unix_timestamp()).ok());
         let there = there.unwrap_or_else(|| site.shared.clock.wall_seconds()) + DATE_STEP;
         left.after(Duration::from_secs(ends.saturating_sub(there)))
     });
-    Evidence { sequence, left, principal, ends }
+    Said { principal: principal(site, claims.principal), ends }
 }

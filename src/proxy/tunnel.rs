@@ -42,6 +42,7 @@ pub(super) async fn tunnel(
     let Ok(tunnel_place) = site.tunnel_places.clone().try_acquire_owned() else {
         return asked.fail(&pass.path, Failure::QueueFull { retry_after: 10 });
     };
+    let account = pass.caller.account(&site, client);
     let outgoing = Outgoing {
         method: request.method().clone(),
         target: request.uri().path_and_query().expect("admitted with a path").clone(),
@@ -50,12 +51,12 @@ pub(super) async fn tunnel(
         body: OutgoingBody::Empty,
         endpoint: opened.map_or(EndpointChoice::Any, EndpointChoice::Prefer),
         kind: CallKind::Read,
-        principal: pass.caller.principal(&site, client),
+        principal: account.principal,
         captures: Vec::new(),
         counter: pass.metrics(&site).call(&site.shared.registry, Cause::Tunnel),
         upgrade: true,
     };
-    let answer = match forward::send(&site, pass.caller, outgoing).await {
+    let answer = match forward::send(&site, account.standing, outgoing).await {
         Ok(answer) => answer,
         Err(error) => {
             return asked.fail(&pass.path, Failure::from(&error));

@@ -91,7 +91,8 @@ impl Sending {
         precondition::judge(site, self.write.caller, self.client, self.write.metrics(site), &mut parts)
             .await?;
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
-        let body = content::take(site, body, needs_fields, self.write.caller.standing(site)).await?;
+        let account = self.write.caller.account(site, self.client);
+        let body = content::take(site, body, needs_fields, account.standing).await?;
         let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
         let path = self.write.path.as_deref().unwrap_or_default();
         let mut headers = forward::outgoing_fields(site, &parts.headers);
@@ -107,7 +108,7 @@ impl Sending {
             body,
             endpoint: EndpointChoice::Any,
             kind: CallKind::Write,
-            principal: self.write.caller.principal(site, self.client),
+            principal: account.principal,
             captures: rule.map_or_else(Vec::new, |rule| {
                 forward::limit_captures(site, &rule.captures, &self.write.captures, path)
             }),
@@ -117,7 +118,7 @@ impl Sending {
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let writer = self.writer(&parts.headers);
         let mut reach = Reach::new(&self, groups, writer);
-        let answer = match forward::send(site, self.write.caller, outgoing).await {
+        let answer = match forward::send(site, account.standing, outgoing).await {
             Ok(answer) => answer,
             Err(error) => {
                 match error.outcome() {
@@ -178,7 +179,7 @@ impl Sending {
         self.write.rule(site)?.operation.as_ref()?;
         match self.write.caller {
             Caller::One(credential) if credential != CredentialId::ANONYMOUS => {
-                let principal = self.write.caller.principal(site, self.client);
+                let principal = self.write.caller.account(site, self.client).principal;
                 Some(Writer::new(headers, &site.config.credentials, credential, principal))
             }
             _ => None,

@@ -25,7 +25,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
 use super::core::{Core, NoAnswer, entry, head};
-use crate::cache::acceptance::{Acceptance, Evidence};
+use crate::cache::acceptance::{self, Acceptance, Evidence};
 use crate::cache::flight::{Begin, Company, Crossing, Fill, Join, Keeping, Landing, Passenger, Waiter};
 use crate::cache::groups::{GroupId, GroupName, Groups};
 use crate::cache::key::{CredentialId, Key, Secret};
@@ -347,8 +347,8 @@ impl World<'_> {
                 true => self.groups.next(),
                 false => fill.sequence(),
             };
-            let evidence = Evidence { sequence, left: NOW, principal: None, ends: None };
-            self.acceptance.accept(0, self.who[who], evidence);
+            let evidence = Evidence { sequence, left: NOW };
+            self.acceptance.accept(0, self.who[who], evidence, acceptance::Said::default);
         } else if !in_body {
             self.refuse(who);
         }
@@ -375,8 +375,8 @@ fn schedule(core: &Core, groups: &Arc<Groups>, seed: u64, mutation: Option<Mutat
     let acceptance = Acceptance::new(groups.clone());
     for who in [who[ONE], who[OTHER]] {
         if random.u8(..4) > 0 {
-            let evidence = Evidence { sequence: groups.next(), left: NOW, principal: None, ends: None };
-            acceptance.accept(0, who, evidence);
+            let evidence = Evidence { sequence: groups.next(), left: NOW };
+            acceptance.accept(0, who, evidence, acceptance::Said::default);
         }
     }
     let mut machines: Vec<Machine> = (0..random.usize(3..8))
