@@ -9,7 +9,8 @@
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,12 +47,40 @@ pub(super) struct Connection {
 /// Who polls the codec.
 enum Driver {
     /// Whoever uses the connection.
-    User(Codec),
+    User(Codec, Turn),
     Task {
         _abort: Detached,
     },
     /// It has ended.
     Nobody,
+}
+
+/// What the codec waits for beside the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WaitsFor {
+    /// Nothing.
+    Socket,
+    /// The content of the request, which has a source of its own.
+    ContentToo,
+}
+
+/// A waker for a codec that is polled by whoever uses it: it notes that another turn is wanted.
+struct Turn {
+    wanted: Arc<Wanted>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Wanted(AtomicBool);
+
+impl Wake for Wanted {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// A codec in a task, which ends with this.
@@ -63,7 +92,9 @@ impl Connection {
         codec: impl Future<Output = ()> + Send + 'static,
         wire: Arc<WireState>,
     ) -> Box<Self> {
-        let driver = Driver::User(Box::pin(codec));
+        let wanted = Arc::<Wanted>::default();
+        let turn = Turn { waker: Waker::from(Arc::clone(&wanted)), wanted };
+        let driver = Driver::User(Box::pin(codec), turn);
         Box::new(Self { sender, driver, wire, served: 0, alarm: Alarm::default() })
     }
 
@@ -77,10 +108,14 @@ impl Connection {
     ) -> Option<Sent> {
         self.served += 1;
         self.wire.begin();
-        let Self { sender, driver, alarm, .. } = self;
+        let Self { sender, driver, wire, alarm, .. } = self;
         let mut sending = pin!(sender.try_send_request(request));
         let sent = poll_fn(|cx| {
-            let found = driver.poll_for(cx, |cx| sending.as_mut().poll(cx));
+            let waits_for = match progress.is_complete() {
+                true => WaitsFor::Socket,
+                false => WaitsFor::ContentToo,
+            };
+            let found = driver.poll_for(cx, wire, waits_for, |cx| sending.as_mut().poll(cx));
             if let Poll::Ready(sent) = found {
                 return Poll::Ready(Some(sent));
             }
@@ -93,7 +128,7 @@ impl Connection {
         })
         .await;
         if !progress.is_complete() {
-            self.driver.detach();
+            self.detach();
         }
         sent
     }
@@ -106,15 +141,16 @@ impl Connection {
     ) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
         let mut next = |cx: &mut Context<'_>| Pin::new(&mut *incoming).poll_frame(cx);
         match next(&mut quiet()) {
-            Poll::Pending => self.driver.poll_for(cx, next),
+            Poll::Pending => self.driver.poll_for(cx, &self.wire, WaitsFor::Socket, next),
             found => found,
         }
     }
 
     /// Whether another request can be sent, as far as is known without waiting.
     pub(super) fn is_ready(&mut self) -> bool {
+        self.wire.wake(None);
         self.driver.poll(&mut quiet());
-        matches!(self.driver, Driver::User(_)) && self.sender.is_ready()
+        matches!(self.driver, Driver::User(..)) && self.sender.is_ready()
     }
 
     /// Whether the request, or some of it, has still to be sent.
@@ -124,29 +160,37 @@ impl Connection {
 
     /// Goes on with the request in a task, for `time` at most, and closes the connection.
     pub(super) async fn linger(mut self: Box<Self>, time: Duration) {
-        self.driver.detach();
+        self.detach();
         let _either_way_it_is_closed = tokio::time::timeout(time, self.sender.ready()).await;
     }
 
     /// Lets the codec end what an upgrade needs of it; the upgraded stream owns the socket then.
     pub(super) fn hand_over(mut self) {
+        self.wire.wake(None);
         self.driver.poll(&mut quiet());
-        if let Driver::User(codec) = std::mem::replace(&mut self.driver, Driver::Nobody) {
+        if let Driver::User(codec, _) = std::mem::replace(&mut self.driver, Driver::Nobody) {
             tokio::spawn(codec);
         }
     }
 
     /// Closes it and says so to the server, where TLS has a word for that and it can be sent at once.
     pub(super) fn close(self) {
-        let Self { sender, mut driver, .. } = self;
+        let Self { sender, mut driver, wire, .. } = self;
         drop(sender);
+        wire.wake(None);
         driver.poll(&mut quiet());
+    }
+
+    /// Lets a task go on with the codec.
+    fn detach(&mut self) {
+        self.wire.wake(None);
+        self.driver.detach();
     }
 }
 
 impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) {
-        if let Driver::User(codec) = self
+        if let Driver::User(codec, _) = self
             && codec.as_mut().poll(cx).is_ready()
         {
             *self = Driver::Nobody;
@@ -155,27 +199,37 @@ impl Driver {
 
     /// Polls the codec and what it works for, until there is something or both wait.
     ///
-    /// Whatever the codec hands over comes from this very task, which needs no waking for it: the
-    /// first round is without a waker, and only if it brings nothing the socket gets one.
+    /// Whatever the codec hands over comes from this very task, which needs no waking for it. So in the
+    /// first round the task's waker is for the socket alone. If that brings nothing there is a second one,
+    /// with the task's waker for all, where the codec waits for more than the socket: for the request's
+    /// content, or for a turn that it asked for itself.
     fn poll_for<T>(
         &mut self,
         cx: &mut Context<'_>,
+        wire: &WireState,
+        waits_for: WaitsFor,
         mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
-        if !matches!(self, Driver::User(_)) {
-            return wanted(cx);
+        let Driver::User(codec, turn) = self else { return wanted(cx) };
+        wire.wake(Some(cx.waker()));
+        turn.wanted.0.store(false, Ordering::Relaxed);
+        let ended = codec.as_mut().poll(&mut Context::from_waker(&turn.waker)).is_ready();
+        let again = waits_for == WaitsFor::ContentToo || turn.wanted.0.load(Ordering::Relaxed);
+        if ended {
+            *self = Driver::Nobody;
         }
-        self.poll(&mut quiet());
-        if let found @ Poll::Ready(_) = wanted(&mut quiet()) {
-            return found;
+        match wanted(&mut quiet()) {
+            Poll::Pending if again => {
+                self.poll(cx);
+                wanted(cx)
+            }
+            found => found,
         }
-        self.poll(cx);
-        wanted(cx)
     }
 
     fn detach(&mut self) {
         *self = match std::mem::replace(self, Driver::Nobody) {
-            Driver::User(codec) => Driver::Task { _abort: Detached(tokio::spawn(codec).abort_handle()) },
+            Driver::User(codec, _) => Driver::Task { _abort: Detached(tokio::spawn(codec).abort_handle()) },
             other => other,
         };
     }

@@ -9,8 +9,9 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::config::ContradictoryClose;
@@ -31,6 +32,7 @@ pub(super) struct WireState {
     sent: AtomicBool,
     received: AtomicBool,
     head_next: AtomicBool,
+    reader: Mutex<Option<Waker>>,
 }
 
 impl WireState {
@@ -51,6 +53,24 @@ impl WireState {
     /// Whether any byte came since [`WireState::begin`].
     pub(super) fn has_received(&self) -> bool {
         self.received.load(Ordering::Acquire)
+    }
+
+    /// Whom the socket wakes from now on; nobody in particular means whoever polls the stream. So a
+    /// codec can be polled without a waker and its task hear of the socket all the same.
+    pub(super) fn wake(&self, reader: Option<&Waker>) {
+        let mut current = self.reader.lock();
+        match (&mut *current, reader) {
+            (Some(current), Some(reader)) => current.clone_from(reader),
+            (current, reader) => *current = reader.cloned(),
+        }
+    }
+
+    /// Polls the socket with the waker that it shall wake.
+    fn woken<T>(&self, cx: &mut Context<'_>, poll: impl FnOnce(&mut Context<'_>) -> T) -> T {
+        match &*self.reader.lock() {
+            Some(reader) => poll(&mut Context::from_waker(reader)),
+            None => poll(cx),
+        }
     }
 
     /// The first byte is about to be written.
@@ -80,7 +100,8 @@ impl Wire {
     /// where servers close without a close_notify, as many do.
     fn poll_socket(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let result = ready!(Pin::new(&mut self.io).poll_read(cx, buf));
+        let io = &mut self.io;
+        let result = ready!(self.state.woken(cx, |cx| Pin::new(io).poll_read(cx, buf)));
         if buf.filled().len() > before {
             self.state.received.store(true, Ordering::Release);
         }
@@ -137,7 +158,8 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         self.state.writing();
-        Pin::new(&mut self.io).poll_write(cx, data)
+        let this = &mut *self;
+        this.state.woken(cx, |cx| Pin::new(&mut this.io).poll_write(cx, data))
     }
 
     fn poll_write_vectored(
@@ -146,7 +168,8 @@ impl AsyncWrite for Wire {
         data: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.state.writing();
-        Pin::new(&mut self.io).poll_write_vectored(cx, data)
+        let this = &mut *self;
+        this.state.woken(cx, |cx| Pin::new(&mut this.io).poll_write_vectored(cx, data))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -154,7 +177,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        this.state.woken(cx, |cx| Pin::new(&mut this.io).poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
