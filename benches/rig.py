@@ -196,6 +196,8 @@ def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, t
         f"    rules: {packs}\n"
         # Proxmox bears 16 calls at once; this origin is not Proxmox, and nginx has no such bound.
         f"    concurrency: {concurrency}\n"
+        # Nor does it close connections after a hundred calls, and nginx keeps them as well.
+        "    requests_per_connection: 1000000000\n"
         # Nobody watches for changes made elsewhere, and nobody makes any.
         "    feed: {ceiling: 1d}\n"
         "    queue: {length: 10000}\n"

@@ -114,7 +114,8 @@ impl Settings {
             if !upstream.first_byte_named {
                 config.first_byte_timeout = bears.first_byte;
             }
-            config.requests_per_connection = bears.requests_per_connection;
+            let named = config.requests_per_connection;
+            config.requests_per_connection = named.or(bears.requests_per_connection);
             config.max_header_lines = bears.header_lines;
             config.max_header_bytes = bears.header_bytes;
             config.contradictory_close =

@@ -287,3 +287,16 @@ fn a_client_that_leaves_takes_nothing_along() {
     until("the fill is kept", || forebay.get("/api2/json/kept/1").cache().starts_with("hit"));
     assert_eq!(wire.count(), 1);
 }
+
+#[test]
+fn one_whose_connections_serve_as_many_calls_as_the_file_says() {
+    let ports = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
+    let seen = ports.clone();
+    let wire = Wire::start(move |_, stream| {
+        seen.lock().insert(stream.peer_addr().expect("it is connected").port());
+        reply(stream, "{\"data\":1}")
+    });
+    let forebay = Forebay::before(&wire, "requests_per_connection: 2");
+    (0..6).for_each(|n| assert_eq!(forebay.get(&format!("/api2/json/kept/{n}")).status(), 200));
+    assert_eq!(ports.lock().len(), 3);
+}

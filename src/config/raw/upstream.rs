@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
@@ -38,6 +39,9 @@ pub struct RawUpstream {
     pub limits: Vec<RawLimit>,
     /// Calls in flight per endpoint. Default: 16.
     pub concurrency: Option<Concurrency>,
+    /// Calls on one connection, after which another is made. Default: what the API's server allows (90 for
+    /// Proxmox, which closes after 100), else without end.
+    pub requests_per_connection: Option<NonZeroU32>,
     /// Calls that wait for their turn.
     #[serde(default)]
     pub queue: RawQueue,

@@ -1,5 +1,6 @@
 //! One upstream of the configuration.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::HeaderName;
@@ -50,6 +51,7 @@ impl Resolver<'_> {
             }
             None => {}
         }
+        config.requests_per_connection = raw.requests_per_connection.map(NonZeroU32::get);
         match raw.queue.length {
             Some(length @ 0..=MOST_QUEUED) => config.queue_length = length as usize,
             Some(_) => self.error(&under("queue"), format!("`length` is at most {MOST_QUEUED}")),
