@@ -13,6 +13,7 @@ mod operation;
 mod plain;
 mod proxmox;
 mod request;
+mod rights;
 mod server;
 
 use std::borrow::Cow;

@@ -21,6 +21,7 @@ mod precondition;
 mod purge;
 mod read;
 mod respond;
+mod rights;
 mod route;
 mod share;
 mod site;
@@ -99,13 +100,15 @@ impl Proxy {
             Ok(admitted) => admitted,
             Err(refusal) => return respond::refused(&site, &request, client, now, refusal),
         };
-        match route::route(&site, &request, admitted) {
+        match route::route(&site, &request, admitted, now) {
             Route::Read(read) => match lookup::lookup(&site, &request, &read, now) {
                 Lookup::Fresh(key, entry) => {
+                    rights::ask_if_due(&site, &read, request.headers(), now);
                     audit::sample(&site, &request, &read, client, key, &entry);
                     respond::hit(&site, &request, &read, client, now, key, &entry)
                 }
                 Lookup::Absent(absent) => {
+                    rights::ask_if_due(&site, &read, request.headers(), now);
                     let (site, read) = (Arc::clone(&site), read.detach());
                     Box::pin(Reading { site, request, client, started: now, read, absent }.answer()).await
                 }

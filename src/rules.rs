@@ -238,6 +238,17 @@ impl ReadRule {
     }
 }
 
+impl RuleSet {
+    /// The first of `templates` that some path fits which fits `rule` too.
+    pub fn meets<'t>(&self, rule: &ReadRule, templates: &[&'t str]) -> Option<&'t str> {
+        let meets = |template: &&&str| {
+            let parsed = Pattern::parse(template);
+            parsed.map_or(true, |parsed| rule.pattern.overlaps(&parsed, self.case_insensitive))
+        };
+        templates.iter().find(meets).copied()
+    }
+}
+
 impl WriteRule {
     /// The position of the capture `name`.
     pub fn capture(&self, name: &str) -> Option<usize> {

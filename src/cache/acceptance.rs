@@ -8,11 +8,18 @@
 //! before it left, and counts only while nothing has overtaken the group [`ACCEPTANCES`]. So a write that
 //! may have taken rights away ends them all, and an answer that was under way meanwhile begins none.
 
+mod rights;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+
+pub use rights::{RightsWord, Validity};
+
+use rights::OfRights;
 
 use super::groups::{GroupId, GroupName, Groups, Sequence};
 use super::key::{CredentialId, Partition};
@@ -66,6 +73,8 @@ struct Known {
     principal: OnceLock<Option<Partition>>,
     /// What is overtaken when all acceptances end.
     all: GroupId,
+    /// What the API said of its rights, where a rule asks for that.
+    said: Mutex<OfRights>,
 }
 
 /// The credentials of all upstreams.
@@ -208,6 +217,7 @@ impl Known {
             ends: AtomicU64::new(u64::MAX),
             principal: OnceLock::new(),
             all,
+            said: Mutex::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::groups::{GroupId, Sequence};
+use super::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::rules::Sharing;
 use crate::semantics::fields;
@@ -70,6 +71,8 @@ pub struct Provenance {
     pub rule: Arc<str>,
     /// Who shares it.
     pub share: Sharing,
+    /// The credential that it was fetched with.
+    pub maker: CredentialId,
     /// Which upstream answered.
     pub site: u32,
     /// The number its fetch took before it left.
@@ -100,6 +103,7 @@ pub struct Entry {
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
     share: Sharing,
+    maker: CredentialId,
     site: u32,
     initial_age: u32,
     sequence: Sequence,
@@ -154,6 +158,7 @@ impl Entry {
             groups: about.groups,
             rule: about.rule,
             share: about.share,
+            maker: about.maker,
             site: about.site,
             initial_age: u32::try_from(about.initial_age.as_secs()).unwrap_or(u32::MAX),
             sequence: about.sequence,
@@ -169,6 +174,7 @@ impl Entry {
             target: self.target().to_owned(),
             rule: self.rule.clone(),
             share: self.share,
+            maker: self.maker,
             site: self.site,
             sequence: self.sequence,
             groups: self.groups.clone(),
@@ -230,6 +236,11 @@ impl Entry {
     /// Who shares it.
     pub fn share(&self) -> Sharing {
         self.share
+    }
+
+    /// The credential that it was fetched with.
+    pub fn maker(&self) -> CredentialId {
+        self.maker
     }
 
     /// Which upstream answered.

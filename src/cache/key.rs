@@ -128,6 +128,11 @@ impl Secret {
         Partition(self.tagged(b'p', parts))
     }
 
+    /// The partition of all whose rights are `rights`, in a form that is one for equal rights.
+    pub fn rights(&self, rights: &[u8]) -> Partition {
+        Partition(self.tagged(b'r', &[rights]))
+    }
+
     /// `kind` keeps what is hashed for one purpose apart from all others.
     fn tagged(&self, kind: u8, parts: &[&[u8]]) -> u128 {
         let mut hasher = self.full;

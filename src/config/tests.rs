@@ -225,6 +225,11 @@ fn what_depends_on_several_files_is_checked() {
     let others = [
         ("plain.yaml", PLAIN),
         ("other.yaml", "api: arm\nreads: []\n"),
+        ("rights.yaml", "api: none\nreads:\n  - {path: /a, ttl: 1s, share: rights}\n"),
+        (
+            "names.yaml",
+            "api: proxmox\nreads:\n  - {path: '/api2/{f}/nodes/{node}/qemu', ttl: 1s, share: rights}\n  - {path: '/api2/json/nodes/{node}/**', ttl: 1s, share: rights}\n",
+        ),
         (
             "task.yaml",
             "api: none\nwrites:\n  - {path: /a, invalidates: [], reason: r, methods: [PUT], operation: x}\n",
@@ -241,12 +246,44 @@ fn what_depends_on_several_files_is_checked() {
         ("other.yaml", Some("other.yaml:1:1: there is no dialect for the API `arm` (yet)")),
         ("task.yaml", Some("task.yaml:3:5: the API `none` has no operation `x`: it has none")),
         (
+            "rights.yaml",
+            Some(
+                "rights.yaml:3:5: the API `none` does not tell what a caller may do, so nothing can be shared by `share: rights`",
+            ),
+        ),
+        (
+            "names.yaml",
+            Some(
+                "names.yaml:4:5: `share: rights` is not for paths that fit `/api2/*/nodes/*/tasks/**`: what the API `proxmox` shows there depends on who asks, not only on the rights; use `share: principal`, or name other paths",
+            ),
+        ),
+        (
             "proxmox, plain.yaml",
             Some("plain.yaml:1:1: this pack is for another API than proxmox: they cannot serve one upstream"),
         ),
     ] {
         let found = mistakes(&rules(names), &others);
         assert_eq!(found.first().map(String::as_str), expected, "{names}");
+    }
+    // Every read where names decide, and those that contain one.
+    for (path, fits) in [
+        ("/api2/json/cluster/tasks", true),
+        ("/api2/{format}/cluster/log", true),
+        ("/api2/{format}/cluster/{what}", true),
+        ("/api2/{format}/nodes/{node}/tasks", true),
+        ("/api2/{format}/nodes/pve1/tasks/{upid}/log", true),
+        ("/api2/{format}/access", true),
+        ("/api2/{format}/access/permissions", true),
+        ("/api2/{format}/access/users/{user}", true),
+        ("/**", true),
+        ("/api2/{format}/cluster/resources", false),
+        ("/api2/{format}/nodes/{node}/qemu/**", false),
+        ("/api2/{format}/pools", false),
+    ] {
+        let pack = format!("api: proxmox\nreads:\n  - {{path: '{path}', ttl: 1s, share: rights}}\n");
+        let found = mistakes(&rules("p.yaml"), &[("p.yaml", &pack)]);
+        let refused = found.iter().any(|mistake| mistake.contains("p.yaml:3:5: `share: rights` is not for"));
+        assert_eq!(refused, fits, "{path}: {found:?}");
     }
     let capture =
         "upstreams: {a: {endpoints: [http://h], rules: [plain.yaml], limits: [{per: [node], rate: 1/s}]}}\n";

@@ -6,6 +6,7 @@
 mod claims;
 pub(super) mod feed;
 mod published;
+pub(super) mod rights;
 pub(super) mod tasks;
 
 use std::borrow::Cow;

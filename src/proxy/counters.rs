@@ -51,10 +51,11 @@ pub(super) enum Cause {
     Tunnel,
     Audit,
     Watch,
+    Rights,
 }
 
-const CAUSES: [&str; 9] =
-    ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit", "watch"];
+const CAUSES: [&str; 10] =
+    ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit", "watch", "rights"];
 
 /// What comparing a hit with the API came to: the label `result` of `forebay_audits_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

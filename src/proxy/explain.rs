@@ -183,7 +183,9 @@ fn sharing(rule: &ReadRule, share: Sharing) -> Option<&'static str> {
         (Sharing::Credential, _) => {
             "The credentials of this API name no principal, so each has an answer of its own, whatever the rule's `share`."
         }
-        (Sharing::Rights, _) => return None,
+        (Sharing::Rights, _) => {
+            "Every credential shares it that the API has accepted lately and that has the same rights, by what the API itself says of each; until that is known, and for who is more than its rights, those of the same principal do."
+        }
     })
 }
 

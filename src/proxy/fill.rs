@@ -15,6 +15,7 @@ use super::admit::{Account, Caller};
 use super::counters::Cause;
 use super::forward::{self, Accepts, Answered, Gathered, LARGEST_READ, gather, joined};
 use super::respond;
+use super::rights;
 use super::route::Read;
 use super::site::Site;
 use super::{Body, Failure};
@@ -186,6 +187,12 @@ impl Errand {
             HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
             // A hit would lack the trailer fields.
             HeadVerdict::Keep(_) if head.fields.contains_key(http::header::TRAILER) => HeadVerdict::ShareOnly,
+            // Its rights are not known to be those that it shares for any more.
+            HeadVerdict::Keep(_)
+                if !rights::may_make(&self.site, &self.read, self.site.shared.clock.now()) =>
+            {
+                HeadVerdict::ShareOnly
+            }
             // What one credential is refused is no news for another, whatever the rule keeps.
             HeadVerdict::Keep(_) if self.is_shared() && !head.status.is_success() => HeadVerdict::ShareOnly,
             verdict => verdict,
@@ -355,6 +362,7 @@ impl Errand {
             target: self.target.as_str().to_owned(),
             rule: self.site.reads[self.read.rule].name.clone(),
             share: self.read.share,
+            maker: self.read.credential,
             site: self.site.id,
             sequence: fill.sequence(),
             groups: fill.groups().clone(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::Request;
 
-use super::Site;
 use super::route::Read;
+use super::{Site, rights};
 use crate::cache::entry::{Entry, Freshness};
 use crate::cache::key::{CredentialId, Key};
 use crate::clock::Timestamp;
@@ -68,6 +68,9 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
     if !site.shared.groups.is_current(entry.sequence(), entry.groups()) {
         return absent(Forward::Stale, None, None);
     }
+    if !rights::may_have(site, read, &entry, now) {
+        return absent(Forward::Stale, None, None);
+    }
     if !is_accepted(site, rule, read.credential, now) {
         let known = accepted_before_outage(site, read.credential, now).then_some(entry);
         return absent(Forward::Stale, Some(Detail::Unaccepted), known);
@@ -95,6 +98,7 @@ pub(super) fn usable(
     let freshness = entry.freshness_within(site.ceiling(read.rule, now), now);
     let usable = site.shared.groups.is_current(entry.sequence(), entry.groups())
         && is_accepted(site, read.rule(site), read.credential, now)
+        && rights::may_have(site, read, &entry, now)
         && matches!(freshness, Freshness::Fresh(left) if satisfies(asks, &entry, left, now));
     usable.then_some(entry)
 }

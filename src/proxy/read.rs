@@ -20,6 +20,7 @@ use super::fill::{self, Direct, Errand};
 use super::forward;
 use super::lookup::{self, Absent};
 use super::respond::{self, Asked};
+use super::rights;
 use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::Entry;
@@ -158,6 +159,7 @@ impl Reading {
         let allowed = !self.absent.asks.no_cache
             && lookup::staleness(entry, now) < entry.lifetimes().stale_if_error
             && shared.groups.is_current(entry.sequence(), entry.groups())
+            && rights::still_holds(&self.site, &self.read, now)
             && self.may_have_stale(now);
         allowed.then(|| {
             self.stale(entry, |_| CacheStatus::Forwarded {
@@ -216,6 +218,7 @@ impl Reading {
         let now = site.shared.clock.now();
         match read.partition == Partition::of(read.credential)
             || lookup::is_accepted(site, read.rule(site), read.credential, now)
+                && rights::still_holds(site, read, now)
         {
             true => Company::Shared,
             false => Company::Own,

@@ -6,10 +6,14 @@ use http::{Method, Request};
 
 use super::admit::{Admitted, Caller};
 use super::counters::RuleMetrics;
-use super::{Failure, Site, share};
+use super::{Failure, Shared, Site, share};
 use crate::cache::groups::{GroupId, GroupName};
 use crate::cache::key::{CredentialId, Key, KeyParts, Partition};
-use crate::rules::{Captures, Fields, Group, GroupTemplate, Match, ReadRule, Reuse, Sharing, WriteRule};
+use crate::clock::Timestamp;
+use crate::dialect::Dialect;
+use crate::rules::{
+    Captures, Fields, Group, GroupTemplate, Match, ReadRule, Reuse, RuleSet, Sharing, WriteRule,
+};
 use crate::semantics::cache_status::{Detail, Forward};
 use crate::semantics::fields;
 
@@ -57,7 +61,12 @@ pub(super) struct Write<'r> {
 }
 
 /// Decides which way a request goes.
-pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, mut admitted: Admitted<'r>) -> Route<'r> {
+pub(super) fn route<'r, B>(
+    site: &Site,
+    request: &'r Request<B>,
+    mut admitted: Admitted<'r>,
+    now: Timestamp,
+) -> Route<'r> {
     let (path, caller) = (admitted.path.take(), admitted.caller);
     let method = request.method();
     let is_read = matches!(*method, Method::GET | Method::HEAD);
@@ -92,7 +101,8 @@ pub(super) fn route<'r, B>(site: &Site, request: &'r Request<B>, mut admitted: A
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Request));
     }
     let rule = &site.rules.reads[index];
-    let (partition, share) = share::partition(site, rule, site.reads[index].share, credential, &admitted);
+    let (partition, share) =
+        share::partition(site, rule, site.reads[index].share, credential, &admitted, now);
     Route::Read(Read { rule: index, captures, path, credential, partition, share })
 }
 
@@ -229,14 +239,36 @@ impl Write<'_> {
     }
 }
 
+/// Everything whose change overtakes what is read from `path`, by the rule that matches it, whoever asks.
+pub(super) fn groups_of_path(
+    shared: &Shared,
+    id: u32,
+    dialect: Dialect,
+    rules: &RuleSet,
+    path: &str,
+) -> Vec<GroupId> {
+    let groups = &shared.groups;
+    let mut ids = Vec::with_capacity(8);
+    if let Some(Match { rule, captures, .. }) = rules.read(path) {
+        let rendered =
+            rule.groups.iter().filter_map(|group| group.render(path, &captures, &Fields::default()));
+        ids.extend(rendered.map(|group| groups.id(id, name_of(&group))));
+    }
+    groups.of_path(id, dialect.resource_of(path), &mut ids);
+    ids
+}
+
 /// The place of a rendered group.
 pub(super) fn named(site: &Site, group: &Group) -> GroupId {
-    let name = match group {
+    site.shared.groups.id(site.id, name_of(group))
+}
+
+fn name_of(group: &Group) -> GroupName<'_> {
+    match group {
         Group::Named(name) => GroupName::Named(name),
         Group::Path(path) => GroupName::Path(path),
         Group::Subtree(path) => GroupName::Subtree(path.trim_end_matches('/')),
-    };
-    site.shared.groups.id(site.id, name)
+    }
 }
 
 /// The error for a request that did not get as far as a rule.

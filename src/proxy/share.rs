@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 
-use super::Site;
 use super::admit::Admitted;
+use super::{Site, rights};
 use crate::cache::acceptance::Said;
 use crate::cache::key::{CredentialId, Partition};
 use crate::clock::Timestamp;
@@ -29,8 +29,7 @@ pub(super) fn effective(rule: &ReadRule, dialect: Dialect) -> Sharing {
         Sharing::Principal | Sharing::Rights if rule.anonymous || !dialect.names_principals() => {
             Sharing::Credential
         }
-        // No pack can say it yet; a principal's rights are certainly equal to its own.
-        Sharing::Rights => Sharing::Principal,
+        Sharing::Rights if dialect.rights_read().is_none() => Sharing::Principal,
         share => share,
     }
 }
@@ -43,7 +42,13 @@ pub(super) fn partition(
     share: Sharing,
     who: CredentialId,
     admitted: &Admitted<'_>,
+    now: Timestamp,
 ) -> (Partition, Sharing) {
+    if share == Sharing::Rights
+        && let Some(equals) = rights::of(site, who, now)
+    {
+        return (equals, Sharing::Rights);
+    }
     // Who has no credential can have none accepted: it shares what the API tells everybody, or nothing.
     let named = who != CredentialId::ANONYMOUS || rule.anonymous;
     let shared = match share {
@@ -54,6 +59,8 @@ pub(super) fn partition(
         }
         _ => None,
     };
+    // A principal's rights are certainly equal to its own.
+    let share = if share == Sharing::Rights { Sharing::Principal } else { share };
     shared.map_or((Partition::of(who), Sharing::Credential), |shared| (shared, share))
 }
 

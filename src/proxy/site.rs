@@ -16,6 +16,7 @@ use super::counters::RuleMetrics;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
+use super::rights::Rights;
 use super::{Failure, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
@@ -256,6 +257,8 @@ pub struct Site {
     pub(super) tunnels: Gauge,
     /// How far the news of changes made elsewhere has come.
     pub(super) feed: Arc<Feed>,
+    /// What asking for the rights of credentials needs, where a rule shares by them.
+    pub(super) rights: Option<Rights>,
     /// Which hits are compared with the API, and how many are now.
     pub(super) audits: Audits,
     /// Places for upgraded connections.
@@ -284,7 +287,7 @@ impl Site {
     pub fn new(shared: Arc<Shared>, id: u32, config: SiteConfig, rules: RuleSet, upstream: Upstream) -> Self {
         let meanings = shared.epochs.lock().enter(id, &rules);
         let metrics = |rule: &str| RuleMetrics::new(&config.name, rule);
-        let reads = rules
+        let reads: Vec<ReadSite> = rules
             .reads
             .iter()
             .zip(meanings)
@@ -306,11 +309,13 @@ impl Site {
         let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
         let unmatched = metrics("none");
         let feed = shared.feed(id, &config.name);
+        let rights = Rights::new(&shared, id, &config, &rules, &reads);
         let site = Self {
             shared,
             id,
             audits: Audits::new(config.audit),
             feed,
+            rights,
             config,
             fingerprint: rules.fingerprint(),
             rules,
@@ -345,6 +350,11 @@ impl Site {
     /// How many hits are being compared with the API.
     pub fn audits_running(&self) -> usize {
         self.audits.running()
+    }
+
+    /// Whether the API is being asked for somebody's rights.
+    pub fn asks_for_rights(&self) -> bool {
+        self.rights.as_ref().is_some_and(Rights::are_asked_for)
     }
 
     /// The dialect of the API.

@@ -16,7 +16,7 @@ use super::moving::Moving;
 use super::pattern::Pattern;
 use super::policy::{Bypass, Condition, Overrides, Reuse};
 use super::raw::{
-    NotBuilt, OneOrMany, RawBypass, RawCondition, RawMatch, RawPack, RawRead, RawTtl, RawWrite, Sharing,
+    NotBuilt, OneOrMany, RawBypass, RawCondition, RawMatch, RawPack, RawRead, RawTtl, RawWrite,
 };
 use super::template::{GroupTemplate, Offers};
 use super::{ReadRule, RuleSet, WriteRule};
@@ -101,10 +101,6 @@ impl Compiler<'_> {
     fn read(&mut self, here: &Here, raw: &RawRead, api: &str) -> Option<ReadRule> {
         let missing = [("promote", raw.promote), ("keep_warm", raw.keep_warm)];
         self.refuse(here, &missing);
-        if raw.share == Sharing::Rights {
-            let message = "`share: rights` is part of the contract but not built yet";
-            self.error(&here.path(&at!["share"]), message);
-        }
         let groups_at = |index| here.path(&at!["groups", index]);
         let only = self.conditions(here, "only", &raw.only);
         let unless = self.conditions(here, "unless", &raw.unless);

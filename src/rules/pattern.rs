@@ -199,6 +199,32 @@ impl Pattern {
     }
 }
 
+impl Pattern {
+    /// Whether some path is matched by both patterns.
+    pub fn overlaps(&self, other: &Pattern, case_insensitive: bool) -> bool {
+        let (ours, theirs) = (&self.segments, &other.segments);
+        let width = theirs.len() + 1;
+        // overlap[i * width + j]: some path is matched by ours[i..] and by theirs[j..].
+        let mut overlap = vec![false; (ours.len() + 1) * width];
+        for i in (0..=ours.len()).rev() {
+            for j in (0..width).rev() {
+                let at = |i: usize, j: usize| overlap[i * width + j];
+                overlap[i * width + j] = match (ours.get(i), theirs.get(j)) {
+                    (None, None) => true,
+                    (Some(PatternSegment::Rest), their) => at(i + 1, j) || their.is_some() && at(i, j + 1),
+                    (our, Some(PatternSegment::Rest)) => at(i, j + 1) || our.is_some() && at(i + 1, j),
+                    (Some(PatternSegment::Literal(our)), Some(PatternSegment::Literal(their))) => {
+                        literal_matches(our, their, case_insensitive) && at(i + 1, j + 1)
+                    }
+                    (Some(_), Some(_)) => at(i + 1, j + 1),
+                    _ => false,
+                };
+            }
+        }
+        overlap[0]
+    }
+}
+
 /// The same language with every run of `*` and `**` written as `*`s and then at most one `**`.
 fn normal(segments: &[PatternSegment]) -> Vec<PatternSegment> {
     let mut normal = Vec::with_capacity(segments.len());

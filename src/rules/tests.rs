@@ -181,12 +181,6 @@ writes:
 }
 
 #[test]
-fn sharing_by_rights_is_not_built() {
-    let pack = "api: none\nreads:\n  - {path: /a, ttl: 1s, share: rights}\n";
-    assert_eq!(mistakes(pack), ["p:3:32: `share: rights` is part of the contract but not built yet"]);
-}
-
-#[test]
 fn a_covered_write_is_told_by_its_methods() {
     let write = |methods: &str, path: &str| {
         format!("  - {{methods: [{methods}], path: {path}, invalidates: [], reason: x}}\n")

@@ -30,6 +30,7 @@ mod polling;
 mod reload;
 mod requests;
 mod retry;
+mod rights;
 mod schema;
 mod sharing;
 mod storing;

@@ -14,6 +14,7 @@ fn entry(fields: &[(&str, &str)], body: &[&'static str], at: Timestamp) -> Entry
         target: "/a?b=1".into(),
         rule: "rule".into(),
         share: crate::rules::Sharing::Credential,
+        maker: crate::cache::key::CredentialId::ANONYMOUS,
         site: 3,
         sequence: Groups::new(Secret::random()).next(),
         groups: [].into(),

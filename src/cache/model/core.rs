@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use crate::cache::entry::{Entry, Head, Lifetimes, Provenance};
 use crate::cache::flight::{Flights, LeaderLost};
 use crate::cache::groups::{GroupId, GroupName, Groups, Sequence};
-use crate::cache::key::{Key, KeyParts, Partition, Secret};
+use crate::cache::key::{CredentialId, Key, KeyParts, Partition, Secret};
 use crate::cache::memory::Memory;
 use crate::clock::Timestamp;
 use crate::rules::Sharing;
@@ -101,6 +101,7 @@ pub fn entry(version: u64, sequence: Sequence, groups: Arc<[GroupId]>) -> Arc<En
         target: String::new(),
         rule: "model".into(),
         share: Sharing::Everyone,
+        maker: CredentialId::ANONYMOUS,
         site: 0,
         sequence,
         groups,

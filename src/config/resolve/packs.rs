@@ -4,7 +4,7 @@ use super::super::read;
 use super::Resolver;
 use crate::dialect::Dialect;
 use crate::rules::document::{Step, at};
-use crate::rules::{Diagnostic, RuleSet, Severity, builtin, builtin_names};
+use crate::rules::{Diagnostic, ReadRule, RuleSet, Severity, Sharing, builtin, builtin_names};
 
 /// The rules of a pack, if they can be used, and what is wrong with them.
 pub(in super::super) fn parse(source: &str, text: &str) -> (Option<RuleSet>, Vec<Diagnostic>) {
@@ -41,7 +41,26 @@ fn check_dialect(source: &str, rules: &RuleSet) -> Vec<Diagnostic> {
         let message = format!("the API `{}` has no operation `{operation}`: {known}", rules.api);
         Some(wrong(rule.line, rule.column, message))
     });
-    unknown.collect()
+    let by_rights = rules.reads.iter().filter(|rule| rule.share == Sharing::Rights);
+    let unfit = by_rights.filter_map(|rule| {
+        let message = why_not_by_rights(dialect, rules, rule)?;
+        Some(wrong(rule.line, rule.column, message))
+    });
+    unknown.chain(unfit).collect()
+}
+
+/// Why callers with equal rights cannot share what `rule` keeps.
+fn why_not_by_rights(dialect: Dialect, rules: &RuleSet, rule: &ReadRule) -> Option<String> {
+    let api = &rules.api;
+    if dialect.rights_read().is_none() {
+        return Some(format!(
+            "the API `{api}` does not tell what a caller may do, so nothing can be shared by `share: rights`"
+        ));
+    }
+    let template = rules.meets(rule, dialect.beyond_rights())?;
+    Some(format!(
+        "`share: rights` is not for paths that fit `{template}`: what the API `{api}` shows there depends on who asks, not only on the rights; use `share: principal`, or name other paths"
+    ))
 }
 
 impl Resolver<'_> {

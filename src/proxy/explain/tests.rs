@@ -11,6 +11,7 @@ reads:
     ignore_query: [x]
     moving: [/data/uptime, '/data/*/cpu']
   - {path: '/api2/{format}/cluster/nextid', ttl: pass}
+  - {path: '/api2/{format}/cluster/resources', ttl: 5s, share: rights}
 writes:
   - {methods: [PUT, POST], path: '/api2/{format}/nodes/{node}/qemu/{vmid}/config', invalidates: ['guest/{vmid}']}
   - {methods: [POST], path: '/api2/{format}/nodes/{node}/qemu', invalidates: ['guest/{body.vmid}', '/cluster/**'], operation: proxmox-task}
@@ -85,4 +86,11 @@ fn what_is_not_kept_has_no_key() {
         (None, "No rule matches: the read is passed through and counted.")
     );
     assert_eq!(explained(Method::GET, "/api2/json/%zz").rule, None);
+}
+
+#[test]
+fn sharing_by_rights_is_explained() {
+    let found = explained(Method::GET, "/api2/json/cluster/resources");
+    assert_eq!(found.share.as_deref(), Some("rights"));
+    assert!(found.reason.contains("has the same rights, by what the API itself says"), "{}", found.reason);
 }

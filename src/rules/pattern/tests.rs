@@ -171,3 +171,33 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn patterns_overlap_where_a_path_fits_both() {
+    let cases = [
+        ("/a/b", "/a/b", true),
+        ("/a/b", "/a/c", false),
+        ("/a/B", "/a/b", false),
+        ("/a/{x}", "/a/b", true),
+        ("/{x}/b", "/a/{y}", true),
+        ("/{x}/b", "/a/c", false),
+        ("/a", "/a/b", false),
+        ("/a/**", "/a", true),
+        ("/a/**", "/a/b/c", true),
+        ("/a/**", "/b/**", false),
+        ("/**", "/a/b", true),
+        ("/**/x", "/a/**", true),
+        ("/**/x", "/a/y", false),
+        ("/a/**/x/**", "/**/b/x", true),
+        ("/a/**/x", "/a/{y}", true),
+        ("/a/**/x", "/a/*/y", false),
+        ("/a/**/b", "/a/**/c", false),
+    ];
+    for (one, other, overlap) in cases {
+        let parse = |text| Pattern::parse(text).expect("a pattern");
+        assert_eq!(parse(one).overlaps(&parse(other), false), overlap, "{one} {other}");
+        assert_eq!(parse(other).overlaps(&parse(one), false), overlap, "{other} {one}");
+    }
+    let (small, large) = (Pattern::parse("/a/b").expect("a pattern"), Pattern::parse("/A/{x}").expect("one"));
+    assert!(small.overlaps(&large, true) && !small.overlaps(&large, false));
+}
