@@ -20,7 +20,7 @@ use crate::admin::{Admin, ReloadError, Token, TokenError};
 use crate::cache::key::Secret;
 use crate::clock::Clock;
 use crate::config::{Settings, UpstreamSettings};
-use crate::proxy::{self, Body, Proxy, Shared, Site};
+use crate::proxy::{self, Body, Front, Proxy, Shared, Site, Via};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
 use crate::upstream::{Upstream, UpstreamError};
@@ -123,7 +123,8 @@ impl App {
         for listener in &settings.listeners {
             let proxy = sites.0.lock().sites.get(&listener.upstream).map(|(_, proxy)| proxy.clone());
             let proxy = proxy.expect("the configuration refuses a listener without its upstream");
-            let bound = Listener::bind(listener.config.clone(), Service(proxy), &shared.registry).await?;
+            let service = Service { proxy, front: listener.front.clone() };
+            let bound = Listener::bind(listener.config.clone(), service, &shared.registry).await?;
             listeners.push(Serving { listener: bound, upstream: listener.upstream.clone() });
         }
         let addresses = listeners.iter().map(|serving| serving.listener.address()).collect();
@@ -317,18 +318,22 @@ async fn follow(shared: Arc<Shared>, sites: Arc<Sites>) {
     }
 }
 
-/// The proxy as a listener sees it.
+/// The proxy as a listener sees it, and as its clients see the listener.
 #[derive(Clone)]
-struct Service(Proxy);
+struct Service {
+    proxy: Proxy,
+    front: Front,
+}
 
 impl Handler for Service {
     type Body = Body;
 
     async fn handle(&self, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
-        self.0.handle(request, peer.address).await
+        let via = Via { client: peer.address, local: peer.local, tls: peer.tls, front: &self.front };
+        self.proxy.handle(request, via).await
     }
 
     fn refused(&self, refusal: Refusal, _: &Peer) -> Response<Body> {
-        self.0.refused(refusal.status(), refusal.message())
+        self.proxy.refused(refusal.status(), refusal.message())
     }
 }

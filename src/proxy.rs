@@ -13,6 +13,7 @@ mod explain;
 mod feed;
 mod fill;
 mod forward;
+mod links;
 mod lookup;
 mod operations;
 mod own;
@@ -30,7 +31,6 @@ mod tunnel;
 mod watch;
 mod write;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,7 @@ pub use body::Body;
 pub use error::Failure;
 pub use explain::{Explanation, explain};
 pub use feed::{FeedConfig, FeedStanding, FeedState};
+pub use links::{Front, PublicUrl, PublicUrlError, Via};
 pub use operations::{Origin as OperationOrigin, Shown as OperationShown};
 pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
@@ -90,12 +91,17 @@ impl Proxy {
 
     /// The life of a request. Only what a hit needs happens here, without a wait and without an
     /// allocation of our own; everything that may go upstream has its own file.
-    pub async fn handle(&self, mut request: Request<Incoming>, client: SocketAddr) -> Response<Body> {
+    pub async fn handle(&self, mut request: Request<Incoming>, via: Via<'_>) -> Response<Body> {
         if request.version() == Version::HTTP_2 {
             fields::join_cookies(request.headers_mut());
         }
         let site = self.site.load();
-        let now = site.shared.clock.now();
+        let (now, client) = (site.shared.clock.now(), via.client);
+        if let Some(links) = &site.links
+            && let Err(refusal) = links::arrive(&site, links, via, &mut request)
+        {
+            return respond::refused(&site, &request, client, now, refusal);
+        }
         let admitted = match admit::admit(&site, &request) {
             Ok(admitted) => admitted,
             Err(refusal) => return respond::refused(&site, &request, client, now, refusal),

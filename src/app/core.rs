@@ -61,7 +61,13 @@ impl Core {
         let mut current = self.settings.lock();
         let addresses = |s: &Settings| {
             let of = |l: &ListenerSettings| {
-                (l.config.address, l.config.tls.clone(), l.config.protocols, l.upstream.clone())
+                (
+                    l.config.address,
+                    l.config.tls.clone(),
+                    l.config.protocols,
+                    l.upstream.clone(),
+                    l.front.clone(),
+                )
             };
             s.listeners.iter().map(of).collect::<Vec<_>>()
         };

@@ -3,8 +3,8 @@
 //! Target, fields and body stand in one block of memory, so that an entry costs few allocations and
 //! a hit copies nothing: the body and the field values that go out are slices of the block.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::groups::{GroupId, Sequence};
 use super::key::CredentialId;
 use crate::clock::Timestamp;
+use crate::dialect::Place;
 use crate::rules::Sharing;
 use crate::semantics::fields;
 
@@ -109,6 +110,7 @@ pub struct Entry {
     sequence: Sequence,
     at: Timestamp,
     lifetimes: Lifetimes,
+    places: OnceLock<Box<[Place]>>,
 }
 
 /// How an entry stands to its freshness lifetime.
@@ -164,6 +166,7 @@ impl Entry {
             sequence: about.sequence,
             at: about.at,
             lifetimes: about.lifetimes,
+            places: OnceLock::new(),
         }
     }
 
@@ -201,6 +204,11 @@ impl Entry {
     /// The body; no copy is made.
     pub fn body(&self) -> Bytes {
         self.block.slice(self.body_start as usize..)
+    }
+
+    /// Where in the body addresses of the API begin; `find` looks for them the first time.
+    pub fn places(&self, find: impl FnOnce(&[u8]) -> Box<[Place]>) -> &[Place] {
+        self.places.get_or_init(|| find(&self.block[self.body_start as usize..]))
     }
 
     /// How many bytes the body has.

@@ -21,6 +21,11 @@ impl Key {
         Key(self.0 ^ 0x677a_6970_677a_6970_677a_6970_677a_6970)
     }
 
+    /// The key of a form of the same answer that `text` tells from others, which is hashed to this.
+    pub fn form(self, text: u128) -> Key {
+        Key(self.0 ^ text.rotate_left(1))
+    }
+
     /// The key of the flight of one credential alone, beside the one that others share: another one for
     /// every credential.
     pub fn of_one(self, who: CredentialId) -> Key {

@@ -57,8 +57,9 @@ pub struct RawListener {
     pub tls: Option<RawTlsIn>,
     /// The versions of HTTP that are spoken. Default: what suits the clients of the API.
     pub protocols: Option<Vec<Protocol>>,
-    /// Not built yet.
-    pub public_url: Option<NotBuilt>,
+    /// How clients reach this address (https://lab.example), for addresses in answers that lead back to
+    /// the API and must lead here. Default: the scheme and the Host of each request.
+    pub public_url: Option<String>,
     /// Not built yet.
     pub intercept: Option<NotBuilt>,
     /// Not built yet.

@@ -13,6 +13,7 @@ use super::raw::{Address, Protocol, RawConfig, RawListener, RawTlsIn};
 use super::settings::{
     AdminSettings, CacheSettings, ListenerSettings, LogSettings, Settings, UpstreamSettings,
 };
+use crate::proxy::{Front, PublicUrl, PublicUrlError};
 use crate::rules::document::{Document, Step, at};
 use crate::rules::{Diagnostic, Severity};
 use crate::server::{ListenerConfig, Protocols, TlsIn};
@@ -129,12 +130,9 @@ impl Resolver<'_> {
         config: &RawConfig,
         certs: &Path,
     ) -> Option<ListenerSettings> {
-        let keys = [
-            ("public_url", raw.public_url.is_some()),
-            ("intercept", raw.intercept.is_some()),
-            ("tunnel", raw.tunnel.is_some()),
-        ];
+        let keys = [("intercept", raw.intercept.is_some()), ("tunnel", raw.tunnel.is_some())];
         self.not_built(here, &keys, "");
+        let front = Front::Named { public_url: self.public_url(here, raw.public_url.as_deref()) };
         let mut listener = ListenerConfig::new(raw.address.0);
         listener.tls = match &raw.tls {
             None => None,
@@ -173,7 +171,16 @@ impl Resolver<'_> {
             }
         };
         let protocols_named = raw.protocols.is_some();
-        Some(ListenerSettings { config: listener, upstream, protocols_named })
+        Some(ListenerSettings { config: listener, upstream, front, protocols_named })
+    }
+
+    fn public_url(&mut self, here: &[Step], text: Option<&str>) -> Option<PublicUrl> {
+        let parsed = text?.parse();
+        parsed
+            .map_err(|error: PublicUrlError| {
+                self.error(&[here, &at!["public_url"]].concat(), format!("{error}"))
+            })
+            .ok()
     }
 
     fn admin(&mut self, raw: &RawConfig) -> AdminSettings {
@@ -258,7 +265,8 @@ fn default_listener(upstream: &UpstreamSettings, address: SocketAddr, certs: &Pa
     if upstream.upstream.endpoints.iter().any(https) {
         config.tls = Some(TlsIn::Auto { certs: certs.to_path_buf() });
     }
-    ListenerSettings { config, upstream: upstream.name.clone(), protocols_named: false }
+    let front = Front::Named { public_url: None };
+    ListenerSettings { config, upstream: upstream.name.clone(), front, protocols_named: false }
 }
 
 /// The directory of certificates: as configured, else from the environment, else the default.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 pub use super::raw::{LogFormat, LogLevel};
 use crate::dialect::Dialect;
-use crate::proxy::SiteConfig;
+use crate::proxy::{Front, SiteConfig};
 use crate::rules::{RuleSet, builtin};
 use crate::server::{ListenerConfig, Protocols, TlsIn};
 use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
@@ -38,6 +38,8 @@ pub struct ListenerSettings {
     pub config: ListenerConfig,
     /// The name of the upstream that it serves.
     pub upstream: String,
+    /// How clients come to it.
+    pub front: Front,
     /// Whether the protocols were named; otherwise the dialect of the API decides them.
     pub protocols_named: bool,
 }

@@ -167,7 +167,7 @@ upstreams:
         "forebay.yaml:4:15: another listener has this address",
         "forebay.yaml:4:15: the admin service has this address",
         "forebay.yaml:4:42: at least one of http/1.1 and h2",
-        "forebay.yaml:4:46: `public_url` is part of the contract but not built yet",
+        "forebay.yaml:4:58: write it as in https://forebay.example:8443",
         "forebay.yaml:5:5: there are several upstreams",
         "forebay.yaml:5:33: invalid value: string \"yes\", expected `auto` or a map",
         "forebay.yaml:6:5: there are several upstreams",

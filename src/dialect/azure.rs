@@ -4,6 +4,7 @@
 //! recorded answers; each one that surprises is named where it is used.
 
 mod credential;
+pub(super) mod links;
 mod path;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::Failure;
 use crate::cache::flight::FlightBody;
+use crate::dialect::Rewriter;
 use crate::upstream::AnswerBody;
 
 /// Any error that ends a body.
@@ -22,6 +23,10 @@ pub enum Body {
     Shared(FlightBody<Failure>),
     /// From the upstream, for this client alone.
     Upstream(Box<Coming>),
+    /// From memory, in pieces.
+    Pieces(VecDeque<Bytes>),
+    /// Any of these, with the addresses in it changed as it comes.
+    Linked(Box<Linked>),
     /// One that broke off; the client learns of it last.
     Broken(Option<BodyError>),
 }
@@ -32,6 +37,10 @@ pub struct Coming {
     read: VecDeque<Bytes>,
     rest: AnswerBody,
 }
+
+pub use linked::{Coding, Linked};
+
+mod linked;
 
 impl Body {
     /// No content.
@@ -47,6 +56,16 @@ impl Body {
     /// The same when some of it was read already.
     pub fn upstream_behind(read: Vec<Bytes>, rest: AnswerBody) -> Self {
         Body::Upstream(Box::new(Coming { read: read.into(), rest }))
+    }
+
+    /// These bytes, one after the other.
+    pub fn pieces(pieces: Vec<Bytes>) -> Self {
+        Body::Pieces(pieces.into_iter().filter(|piece| !piece.is_empty()).collect())
+    }
+
+    /// `body`, which is coded so, with its addresses changed by `rewriter`.
+    pub fn linked(body: Body, rewriter: Rewriter, coding: Coding) -> Self {
+        Body::Linked(Box::new(Linked::new(body, rewriter, coding)))
     }
 
     /// These bytes.
@@ -71,6 +90,10 @@ impl HttpBody for Body {
                 Some(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 None => Pin::new(&mut body.rest).poll_frame(context).map_err(BodyError::from),
             },
+            Body::Pieces(pieces) => {
+                return Poll::Ready(pieces.pop_front().map(|piece| Ok(Frame::data(piece))));
+            }
+            Body::Linked(body) => body.poll_frame(context),
             Body::Broken(error) => return Poll::Ready(error.take().map(Err)),
         };
         if let Poll::Ready(Some(Err(error))) = polled {
@@ -88,6 +111,8 @@ impl HttpBody for Body {
             Body::Full(bytes) => bytes.is_none(),
             Body::Shared(body) => body.is_end_stream(),
             Body::Upstream(body) => body.read.is_empty() && body.rest.is_end_stream(),
+            Body::Pieces(pieces) => pieces.is_empty(),
+            Body::Linked(body) => body.is_end_stream(),
             Body::Broken(_) => false,
         }
     }
@@ -104,7 +129,8 @@ impl HttpBody for Body {
                 }
                 hint
             }
-            Body::Broken(_) => SizeHint::new(),
+            Body::Pieces(pieces) => SizeHint::with_exact(pieces.iter().map(|piece| piece.len() as u64).sum()),
+            Body::Linked(_) | Body::Broken(_) => SizeHint::new(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use metrics::Counter;
 
+use super::links::Content;
 use crate::semantics::cache_status::Detail;
 use crate::telemetry::Registry;
 use crate::upstream::CallCounter;
@@ -24,6 +25,16 @@ impl Outcome {
             Outcome::Miss => "miss",
             Outcome::Collapsed => "collapsed",
             Outcome::Other(detail) => detail.as_str(),
+        }
+    }
+
+    /// Whether a body that was handed out so is as its client needs it: one from the store is.
+    pub(super) fn content(self) -> Content {
+        match self {
+            Outcome::Hit | Outcome::Other(Detail::StaleWhileRevalidate | Detail::StaleIfError) => {
+                Content::Settled
+            }
+            _ => Content::Unread,
         }
     }
 

@@ -17,6 +17,7 @@ use super::admit::{Caller, CallerStanding};
 use super::body::Body;
 use super::content;
 use super::counters::{Cause, Outcome};
+use super::links;
 use super::respond::{self, Asked};
 use super::route::Pass;
 use super::share;
@@ -276,6 +277,7 @@ pub(super) async fn pass(
     };
     let mut headers = outgoing_fields(&site, &parts.headers);
     let tells = site.dialect().tells_of_operations(&pass.path);
+    links::ask_for_plain(&parts.extensions, &mut headers);
     if tells {
         // What is read here must come as it is.
         headers.remove(header::ACCEPT_ENCODING);
@@ -284,7 +286,7 @@ pub(super) async fn pass(
         method: parts.method.clone(),
         target: parts.uri.path_and_query().expect("admitted with a path").clone(),
         headers,
-        host: None,
+        host: links::host(&parts.extensions),
         body,
         endpoint: EndpointChoice::Any,
         kind: CallKind::Read,

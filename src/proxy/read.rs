@@ -181,13 +181,13 @@ impl Reading {
     fn stale(&self, entry: &Arc<Entry>, status: impl FnOnce(i64) -> CacheStatus) -> Response<Body> {
         let mut said = None;
         let now = self.site.shared.clock.now();
-        let headers = self.request.headers();
         let ceiling = self.site.ceiling(self.read.rule, now);
-        let response = respond::stored(&self.site, headers, now, self.absent.key, entry, ceiling, |ttl| {
-            let status = status(ttl);
-            said = Some(status);
-            status
-        });
+        let response =
+            respond::stored(&self.site, &self.request, now, self.absent.key, entry, ceiling, |ttl| {
+                let status = status(ttl);
+                said = Some(status);
+                status
+            });
         let detail = match said {
             Some(
                 CacheStatus::Hit { detail: Some(detail), .. }

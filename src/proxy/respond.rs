@@ -11,6 +11,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
 use super::counters::{Outcome, RuleMetrics};
+use super::links::{self, Arrived, Placed};
 use super::route::{Read, path_of};
 use super::{Failure, Site};
 use crate::cache::entry::{Entry, Head};
@@ -37,6 +38,8 @@ pub(super) struct Asked<'s> {
     pub line: Option<Line>,
     /// How long the upstream was waited for, if it was.
     pub upstream: Option<Duration>,
+    /// Where addresses in the answer lead, if they are changed.
+    pub arrived: Option<Arrived>,
 }
 
 /// Method and path of a request for its log line; the query may hold secrets and is left out.
@@ -52,7 +55,8 @@ impl<'s> Asked<'s> {
     ) -> Self {
         let logged = site.shared.log_requests.load(Ordering::Relaxed);
         let line = logged.then(|| Line(format!("{} {}", request.method(), request.uri().path())));
-        Self { site, metrics, client, started, line, upstream: None }
+        let arrived = site.links.as_ref().and_then(|_| Arrived::of(request.extensions()).cloned());
+        Self { site, metrics, client, started, line, upstream: None, arrived }
     }
 
     /// Ends the request, which was for `path`, with an error of forebay's own.
@@ -62,8 +66,11 @@ impl<'s> Asked<'s> {
     }
 
     /// Counts, measures and logs the answer on its way out.
-    pub fn conclude(self, outcome: Outcome, response: Response<Body>) -> Response<Body> {
+    pub fn conclude(self, outcome: Outcome, mut response: Response<Body>) -> Response<Body> {
         let shared = &self.site.shared;
+        if let Some(arrived) = &self.arrived {
+            links::depart(self.site, arrived, outcome.content(), &mut response);
+        }
         self.metrics.count(&shared.registry, outcome);
         let took = shared.clock.now().since(self.started);
         self.site.seconds.record(took.as_secs_f64());
@@ -124,23 +131,25 @@ pub(super) fn hit<B>(
     let asked = Asked::new(site, read.metrics(site), request, client, now);
     let ceiling = site.ceiling(read.rule, now);
     let status = |ttl| CacheStatus::Hit { ttl, detail: None };
-    let response = stored(site, request.headers(), now, key, entry, ceiling, status);
+    let response = stored(site, request, now, key, entry, ceiling, status);
     asked.conclude(Outcome::Hit, response)
 }
 
 /// An answer from the store, with the status that `status` makes of the seconds left to it, which is
 /// fresh for `ceiling` at most.
-pub(super) fn stored(
+pub(super) fn stored<B>(
     site: &Site,
-    request: &HeaderMap,
+    request: &Request<B>,
     now: Timestamp,
     key: Key,
     entry: &Arc<Entry>,
     ceiling: Duration,
     status: impl FnOnce(i64) -> CacheStatus,
 ) -> Response<Body> {
+    let placed = Placed::of(site, request.extensions(), entry);
+    let request = request.headers();
     let coded = if entry.compressible() && encoding::preferred(request) == encoding::Coding::Gzip {
-        compressed(site, key, entry)
+        compressed(site, key, entry, placed)
     } else {
         None
     };
@@ -164,7 +173,10 @@ pub(super) fn stored(
         *response.headers_mut() = fields;
         return response;
     }
-    let mut response = Response::new(Body::full(entry.body()));
+    let mut response = Response::new(match (placed, &coded) {
+        (Some(placed), None) => Body::pieces(placed.pieces(&entry.body())),
+        _ => Body::full(entry.body()),
+    });
     *response.status_mut() = entry.status();
     *response.headers_mut() = fields;
     add_reason(&mut response, entry.reason());
@@ -173,12 +185,26 @@ pub(super) fn stored(
 
 /// The gzip form of an entry: made once, kept beside it, and only used while it is of the same fetch.
 /// `None` while somebody else makes it.
-fn compressed(site: &Site, key: Key, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+fn compressed(site: &Site, key: Key, entry: &Arc<Entry>, placed: Option<Placed<'_>>) -> Option<Arc<Entry>> {
     let shared = &site.shared;
-    if let Some(kept) = shared.memory.get(key.gzip())
+    let key = match placed {
+        None => key.gzip(),
+        Some(placed) => key.gzip().form(shared.secret.content(&[placed.text()])),
+    };
+    if let Some(kept) = shared.memory.get(key)
         && kept.sequence() == entry.sequence()
     {
         return Some(kept);
+    }
+    if let Some(placed) = placed {
+        // Once for each name that clients have for this listener, while they wait or not at all.
+        if entry.body_length() > COMPRESS_AT_ONCE {
+            return None;
+        }
+        let whole = placed.pieces(&entry.body()).concat();
+        let coded = Arc::new(compress(entry, &whole, &shared.secret));
+        shared.memory.insert(key, coded.clone());
+        return Some(coded);
     }
     // Others take the body as it is meanwhile; so do all if the store has no room for both forms.
     if !entry.begin_compressing() {
@@ -187,18 +213,18 @@ fn compressed(site: &Site, key: Key, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
     if entry.body_length() > COMPRESS_AT_ONCE {
         let (shared, entry) = (shared.clone(), entry.clone());
         tokio::task::spawn_blocking(move || {
-            let coded = compress(&entry, &shared.secret);
-            shared.memory.insert(key.gzip(), Arc::new(coded));
+            let coded = compress(&entry, &entry.body(), &shared.secret);
+            shared.memory.insert(key, Arc::new(coded));
         });
         return None;
     }
-    let coded = Arc::new(compress(entry, &shared.secret));
-    shared.memory.insert(key.gzip(), coded.clone());
+    let coded = Arc::new(compress(entry, &entry.body(), &shared.secret));
+    shared.memory.insert(key, coded.clone());
     Some(coded)
 }
 
-fn compress(entry: &Entry, secret: &crate::cache::key::Secret) -> Entry {
-    let body = gzip(&entry.body());
+fn compress(entry: &Entry, body: &[u8], secret: &crate::cache::key::Secret) -> Entry {
+    let body = gzip(body);
     let mut fields = HeaderMap::new();
     entry.write_fields(&mut fields);
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

@@ -6,7 +6,7 @@ use http::{Method, Request};
 
 use super::admit::{Admitted, Caller};
 use super::counters::RuleMetrics;
-use super::{Failure, Shared, Site, share};
+use super::{Failure, Shared, Site, links, share};
 use crate::cache::groups::{GroupId, GroupName};
 use crate::cache::key::{CredentialId, Key, KeyParts, Partition};
 use crate::clock::Timestamp;
@@ -94,7 +94,7 @@ pub(super) fn route<'r, B>(
     let Caller::One(credential) = caller else {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::AmbiguousCredential));
     };
-    if site.rules.reads[index].reuse == Reuse::Pass {
+    if site.rules.reads[index].reuse == Reuse::Pass || links::is_regional(request) {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Pass));
     }
     if has_content(request) {

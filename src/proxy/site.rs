@@ -17,7 +17,7 @@ use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
 use super::rights::Rights;
-use super::{Failure, share};
+use super::{Failure, links, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
 use crate::cache::flight::Flights;
@@ -25,7 +25,7 @@ use crate::cache::groups::Groups;
 use crate::cache::key::{CredentialId, Key, Secret};
 use crate::cache::memory::Memory;
 use crate::clock::{Clock, Timestamp};
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Links};
 use crate::rules::{RuleSet, Sharing};
 use crate::telemetry::Registry;
 use crate::units::Share;
@@ -249,6 +249,8 @@ pub struct Site {
     pub(super) fingerprint: u64,
     /// The client.
     pub upstream: Upstream,
+    /// Addresses in answers, where the API has any that clients follow.
+    pub(super) links: Option<Links>,
     pub(super) reads: Vec<ReadSite>,
     pub(super) writes: Vec<RuleMetrics>,
     pub(super) unmatched: RuleMetrics,
@@ -310,6 +312,7 @@ impl Site {
         let unmatched = metrics("none");
         let feed = shared.feed(id, &config.name);
         let rights = Rights::new(&shared, id, &config, &rules, &reads);
+        let links = links::of(config.dialect, &upstream);
         let site = Self {
             shared,
             id,
@@ -320,6 +323,7 @@ impl Site {
             fingerprint: rules.fingerprint(),
             rules,
             upstream,
+            links,
             reads,
             writes,
             unmatched,

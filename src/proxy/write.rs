@@ -20,6 +20,7 @@ use super::body::Body;
 use super::content;
 use super::counters::{Cause, Outcome};
 use super::forward::{self, Accepts, LARGEST_READ};
+use super::links;
 use super::operations::{Operation, Origin, Subject, Watch, Writer};
 use super::precondition;
 use super::respond::{self, Asked};
@@ -96,6 +97,7 @@ impl Sending {
         let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
         let path = self.write.path.as_deref().unwrap_or_default();
         let mut headers = forward::outgoing_fields(site, &parts.headers);
+        links::ask_for_plain(&parts.extensions, &mut headers);
         // An answer that is read here must come as it is.
         if site.dialect().outcome_in_body(path) || rule.is_some_and(|rule| rule.operation.is_some()) {
             headers.remove(header::ACCEPT_ENCODING);
@@ -104,7 +106,7 @@ impl Sending {
             method: parts.method.clone(),
             target: parts.uri.path_and_query().expect("admitted with a path").clone(),
             headers,
-            host: None,
+            host: links::host(&parts.extensions),
             body,
             endpoint: EndpointChoice::Any,
             kind: CallKind::Write,

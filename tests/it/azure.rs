@@ -1,6 +1,7 @@
 //! What clients of Azure Resource Manager see, with an upstream that plays its part.
 
 mod keys;
+mod links;
 mod start;
 
 use super::support::{Options, Reply, Rig};

@@ -46,6 +46,8 @@ pub struct Options {
     pub max_object: &'static str,
     /// How many scripted upstreams are equals.
     pub endpoints: usize,
+    /// Further listeners, as items of the YAML list.
+    pub listeners: Vec<&'static str>,
     /// URLs of what stands in the place of scripted upstreams.
     pub apis: Vec<String>,
 }
@@ -57,6 +59,7 @@ impl Default for Options {
             upstream: String::new(),
             max_object: "1MiB",
             endpoints: 1,
+            listeners: Vec::new(),
             apis: Vec::new(),
         }
     }
@@ -108,9 +111,10 @@ impl Rig {
         let config = write(
             "forebay.yaml",
             &format!(
-                "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
+                "listen: [{{address: 127.0.0.1:0, upstream: lab}}{}]\nadmin: {{address: 127.0.0.1:0}}\n\
                  cache: {{memory: 64MiB, max_object: {}}}\nupstreams:\n  lab:\n    \
                  endpoints: [{}]\n    rules: [{rules}]\n{more}",
+                options.listeners.iter().map(|listener| format!(", {listener}")).collect::<String>(),
                 options.max_object,
                 endpoints.join(", ")
             ),
