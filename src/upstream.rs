@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use metrics::Histogram;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::telemetry::Registry;
 use admit::{Gate, Priority};
 use endpoint::{EndpointSettings, EndpointState, Standing};
+use line::Line;
 use retry::Retries;
 use tls::TlsSettings;
 
@@ -28,6 +28,7 @@ pub use config::{
 pub use counter::CallCounter;
 pub use message::{
     Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, Repeat, SendError, Terms,
+    Urgency,
 };
 
 mod admit;
@@ -41,6 +42,7 @@ mod counter;
 mod endpoint;
 mod gauge;
 mod limit;
+mod line;
 mod message;
 mod pause;
 mod pool;
@@ -63,7 +65,7 @@ struct Inner {
     endpoints: Vec<Arc<EndpointState>>,
     shared: Arc<Shared>,
     /// Places in flight for callers that the API has not accepted lately.
-    strangers: Arc<Semaphore>,
+    strangers: Arc<Line>,
 }
 
 /// What outlives a reload.
@@ -170,7 +172,7 @@ impl Upstream {
             silence: Mutex::default(),
         });
         let endpoints = endpoints(&config, &[])?;
-        let strangers = Arc::new(Semaphore::new(stranger_places(&config)));
+        let strangers = Line::new(stranger_places(&config));
         Ok(Self(Arc::new(Inner { config, endpoints, shared, strangers })))
     }
 
@@ -181,10 +183,7 @@ impl Upstream {
     pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
         config.validate()?;
         let endpoints = endpoints(&config, &self.0.endpoints)?;
-        let strangers = match stranger_places(&config) {
-            places if places == stranger_places(&self.0.config) => Arc::clone(&self.0.strangers),
-            places => Arc::new(Semaphore::new(places)),
-        };
+        let strangers = Arc::clone(&self.0.strangers);
         Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared), strangers })))
     }
 
@@ -192,6 +191,7 @@ impl Upstream {
     /// nothing can fail any more.
     pub fn apply_limits(&self) {
         self.0.shared.gate.set_limits(&self.0.config.limits);
+        self.0.strangers.set_limit(stranger_places(&self.0.config));
     }
 
     /// Sends one call and waits for the head of its answer. Dropping the future frees all it holds
@@ -233,8 +233,7 @@ impl Upstream {
     /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
     /// only while nobody waits and half of what the limits and the concurrency allow is free.
     pub fn send_if_idle<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        let priority = Priority::Background { places: self.0.config.concurrency };
-        self.send_by(request, priority, Terms::default())
+        self.send_by(request, Priority::Background, Terms::default())
     }
 
     fn send_by<'a>(

@@ -1,12 +1,14 @@
 //! The task behind a flight: it fetches, hands the answer to everybody who waits, and stores it.
 //! It belongs to nobody who waits: a client that leaves does not end it. Only here are entries made.
 
+mod call;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -26,9 +28,7 @@ use crate::cache::groups::Settling;
 use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
-use crate::upstream::{
-    Answer, AnswerBody, CallKind, Delimited, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Terms,
-};
+use crate::upstream::{Answer, AnswerBody, Delimited, EndpointId, Terms};
 
 /// How long a reader may hold up the others of an answer too large to keep.
 const SLOWEST_WAITS: Duration = Duration::from_secs(30);
@@ -59,7 +59,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
     let troubled = |status| fill.trouble(status);
-    let terms = Terms { troubled: Some(&troubled), ..Terms::default() };
+    let terms = Terms { urgency: Some(errand.urgency()), troubled: Some(&troubled), ..Terms::default() };
     let sending = forward::send_on(&errand.site, errand.account.standing, errand.outgoing(&fill), terms);
     let answer = match sending.await {
         Ok(answer) => answer,
@@ -323,29 +323,6 @@ impl Errand {
             BodyVerdict::Refuse => None,
             BodyVerdict::Keep if settled => Some(lifetimes),
             BodyVerdict::Keep | BodyVerdict::KeepShortly => Some(shortly),
-        }
-    }
-
-    fn outgoing(&self, fill: &Fill<Failure>) -> Outgoing {
-        let site = &self.site;
-        let now = site.shared.clock.now();
-        let endpoint = self
-            .endpoint
-            .or_else(|| site.shared.groups.settled_by(fill.groups(), now))
-            .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id)));
-        let rule = self.read.rule(site);
-        Outgoing {
-            method: Method::GET,
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            host: None,
-            body: OutgoingBody::Empty,
-            endpoint,
-            kind: CallKind::Read,
-            principal: self.account.principal,
-            captures: forward::limit_captures(site, &rule.captures, &self.read.captures, &self.read.path),
-            counter: self.read.metrics(site).call(&site.shared.registry, self.cause),
-            upgrade: false,
         }
     }
 

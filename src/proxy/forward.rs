@@ -33,7 +33,7 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::{conditional, fields};
 use crate::upstream::{
-    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms,
+    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms, Urgency,
 };
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
@@ -301,7 +301,8 @@ pub(super) async fn pass(
         Some(rule) if rule.reuse == Reuse::Pass => Repeat::IfNeverSent,
         _ => Repeat::AsItMay,
     };
-    let terms = Terms { repeat, ..Terms::default() };
+    let urgency = tells.then_some(Urgency::Change);
+    let terms = Terms { urgency, repeat, ..Terms::default() };
     let answer = match send_on(&site, account.standing, outgoing, terms).await {
         Ok(answer) => answer,
         Err(error) => {

@@ -11,7 +11,7 @@ use super::forward::{self, Accepts, LARGEST_READ};
 use super::operations::{About, Question, Reply};
 use super::site::Site;
 use crate::dialect::{TaskEvent, TaskState};
-use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody};
+use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Terms, Urgency};
 
 /// A question under way: whatever becomes of it, another may be asked.
 struct Asking<'s> {
@@ -63,7 +63,8 @@ impl Site {
             upgrade: false,
         };
         let caller = Caller::One(writer.credential);
-        let answer = forward::send(self, caller.standing(self), outgoing).await.ok()?;
+        let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };
+        let answer = forward::send_on(self, caller.standing(self), outgoing, terms).await.ok()?;
         let status = answer.parts.status;
         // That forebay uses a credential says nothing of whoever it belongs to; that it is refused does.
         forward::learn(self, caller, Accepts::Nobody, status);

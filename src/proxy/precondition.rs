@@ -19,7 +19,7 @@ use super::respond;
 use super::site::Site;
 use crate::dialect::ListOrder;
 use crate::semantics::conditional;
-use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody};
+use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody, Terms, Urgency};
 
 /// Judges what a write's conditions say with validators of forebay's own, and takes out of them what has
 /// been met. What is left of forebay's own never leaves ([`forward::outgoing_fields`]).
@@ -76,7 +76,9 @@ async fn current(
         counter: metrics.call(&site.shared.registry, Cause::Revalidate),
         upgrade: false,
     };
-    let answer = forward::send(site, account.standing, outgoing).await;
+    // A write waits for it.
+    let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };
+    let answer = forward::send_on(site, account.standing, outgoing, terms).await;
     let answer = answer.map_err(|error| Failure::from(&error))?;
     match answer.parts.status {
         StatusCode::OK => {}

@@ -29,7 +29,7 @@ use super::site::Site;
 use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::dialect::{Credential, FeedReads, FeedRights, LogNews, TaskEvent};
-use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody, Repeat, Terms};
+use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody, Repeat, Terms, Urgency};
 
 /// The feed counts as lost when so many readings in a row were due and none succeeded.
 const LOST_AFTER: u32 = 3;
@@ -307,7 +307,8 @@ impl Reader<'_> {
         };
         let left = site.shared.clock.now();
         // The next reading is the retry.
-        let terms = Terms { repeat: Repeat::IfNeverSent, ..Terms::default() };
+        let (urgency, repeat) = (Some(Urgency::Change), Repeat::IfNeverSent);
+        let terms = Terms { urgency, repeat, ..Terms::default() };
         let answer = site.upstream.send_on(outgoing, terms).await.map_err(|_| Trouble::NoAnswer)?;
         let status = answer.parts.status;
         site.note_answer(status, left);

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use metrics::{Counter, Histogram};
 use parking_lot::RwLock;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::config::{EndpointId, LimitConfig};
 use super::gauge::{Entered, Gauge};
 use super::limit::{Charged, Limit, Turn};
+use super::line::{Line, Spot};
 use super::message::{SendError, retry_after_seconds};
 use super::pause::Pause;
 use crate::telemetry::Registry;
@@ -50,14 +50,11 @@ pub(super) enum Priority<'a> {
     /// all of it either.
     Stranger {
         /// The places that all strangers share.
-        places: &'a Arc<Semaphore>,
+        places: &'a Arc<Line>,
     },
     /// It goes only where nobody waits and half of each limit's burst and of the places in flight is left
     /// to those who would; otherwise not at all.
-    Background {
-        /// Places in flight at one endpoint.
-        places: usize,
-    },
+    Background,
 }
 
 /// Which limits a call is charged to.
@@ -77,7 +74,7 @@ pub(super) struct Visit<'a> {
     arrived: Instant,
     place: Option<Entered>,
     /// The place among strangers, if it needs one and has it.
-    stranger: Option<OwnedSemaphorePermit>,
+    stranger: Option<Spot>,
     /// Whether it waited for that one.
     queued: bool,
     waited: Duration,
@@ -134,19 +131,19 @@ impl Gate {
         }
     }
 
-    /// Waits until the call may be sent, and charges it. The permit is its place in flight.
+    /// Waits until the call may be sent, and charges it. What comes is its place in flight.
     pub(super) async fn admit(
         &self,
         visit: &mut Visit<'_>,
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
-        permits: &Arc<Semaphore>,
-    ) -> Result<OwnedSemaphorePermit, SendError> {
-        if let Priority::Background { places } = visit.priority {
-            return self.pass_by(visit, call, charge, endpoint, permits, places);
+        places: &Arc<Line>,
+    ) -> Result<Spot, SendError> {
+        if let Priority::Background = visit.priority {
+            return self.pass_by(visit, call, charge, endpoint, places);
         }
-        let result = self.pass(visit, call, charge, endpoint, permits).await;
+        let result = self.pass(visit, call, charge, endpoint, places).await;
         if visit.place.take().is_some() || visit.queued {
             visit.queued = false;
             visit.waited = visit.arrived.elapsed();
@@ -167,9 +164,9 @@ impl Gate {
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
-        permits: &Arc<Semaphore>,
-    ) -> Result<OwnedSemaphorePermit, SendError> {
-        self.stand_among_strangers(visit).await?;
+        places: &Arc<Line>,
+    ) -> Result<Spot, SendError> {
+        self.stand_among_strangers(visit, call).await?;
         self.wait_for_pause(visit).await?;
         let limits: Vec<Arc<Limit>> = self.limits.read().clone();
         let mut turns = Vec::new();
@@ -177,7 +174,7 @@ impl Gate {
             if !limit.matches(call.kind) || (charge == Charge::ThisEndpoint && !limit.is_per_endpoint()) {
                 continue;
             }
-            let mut turn = Turn::queue(limit.bucket(call, endpoint));
+            let mut turn = Turn::new(limit.bucket(call, endpoint), call.claim());
             if !turn.try_enter() {
                 self.must_fit(visit, turn.expected_wait(), timed_out)?;
                 self.take_place(visit)?;
@@ -192,40 +189,42 @@ impl Gate {
             turns.push(turn);
         }
         loop {
-            let permit = match Arc::clone(permits).try_acquire_owned() {
-                Ok(permit) => permit,
-                Err(_) => {
+            let spot = match places.try_take() {
+                Some(spot) => spot,
+                None => {
                     self.take_place(visit)?;
-                    let permit = visit.by_deadline(Arc::clone(permits).acquire_owned()).await?;
-                    permit.expect("the permits of endpoints are never closed")
+                    visit.by_deadline(places.stand(call.claim())).await?
                 }
             };
             if self.pause.until().is_some() {
-                drop(permit);
+                drop(spot);
                 self.wait_for_pause(visit).await?;
                 continue;
             }
-            // With the permit in hand, so that a token is taken only when the call leaves at once.
+            // With the place in hand, so that a token is taken only when the call leaves at once.
             turns.iter_mut().for_each(Turn::take_token);
-            return Ok(permit);
+            return Ok(spot);
         }
     }
 
     /// Waits for a place among strangers, if the call needs one and has none.
-    async fn stand_among_strangers(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
+    async fn stand_among_strangers(
+        &self,
+        visit: &mut Visit<'_>,
+        call: &Charged<'_>,
+    ) -> Result<(), SendError> {
         let Priority::Stranger { places } = visit.priority else { return Ok(()) };
         if visit.stranger.is_some() {
             return Ok(());
         }
-        visit.stranger = match Arc::clone(places).try_acquire_owned() {
-            Ok(place) => Some(place),
-            Err(_) => {
+        visit.stranger = match places.try_take() {
+            Some(place) => Some(place),
+            None => {
                 let retry_after = retry_after_seconds(visit.bounds.wait);
                 let waiting = self.strangers_waiting.enter_below(visit.bounds.length.div_ceil(4));
                 let _waiting = waiting.ok_or(SendError::QueueFull { retry_after })?;
                 visit.queued = true;
-                let place = visit.by_deadline(Arc::clone(places).acquire_owned()).await?;
-                Some(place.expect("the places of strangers are never closed"))
+                Some(visit.by_deadline(places.stand(call.claim())).await?)
             }
         };
         Ok(())
@@ -239,12 +238,11 @@ impl Gate {
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
-        permits: &Arc<Semaphore>,
-        places: usize,
-    ) -> Result<OwnedSemaphorePermit, SendError> {
+        places: &Arc<Line>,
+    ) -> Result<Spot, SendError> {
         let refused = || SendError::QueueFull { retry_after: retry_after_seconds(visit.bounds.wait) };
         let limits: Vec<Arc<Limit>> = self.limits.read().clone();
-        if self.waiting() > 0 || self.pause.until().is_some() || permits.available_permits() * 2 < places {
+        if self.waiting() > 0 || self.pause.until().is_some() || places.taken() * 2 > places.limit() {
             return Err(refused());
         }
         let mut turns = Vec::new();
@@ -252,15 +250,15 @@ impl Gate {
             if !limit.matches(call.kind) || (charge == Charge::ThisEndpoint && !limit.is_per_endpoint()) {
                 continue;
             }
-            let mut turn = Turn::queue(limit.bucket(call, endpoint));
+            let mut turn = Turn::new(limit.bucket(call, endpoint), call.claim());
             if !turn.try_enter() || !turn.has_spare() {
                 return Err(refused());
             }
             turns.push(turn);
         }
-        let permit = Arc::clone(permits).try_acquire_owned().map_err(|_| refused())?;
+        let spot = places.try_take().ok_or_else(refused)?;
         turns.iter_mut().for_each(Turn::take_token);
-        Ok(permit)
+        Ok(spot)
     }
 
     async fn wait_for_pause(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
@@ -300,7 +298,7 @@ impl Visit<'_> {
     }
 
     /// The place among strangers, to be held until the answer has ended.
-    pub(super) fn take_stranger(&mut self) -> Option<OwnedSemaphorePermit> {
+    pub(super) fn take_stranger(&mut self) -> Option<Spot> {
         self.stranger.take()
     }
 

@@ -9,19 +9,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::connection::Connection;
 use super::gauge::Entered;
+use super::line::Spot;
 use super::pool::Pool;
 
 /// A call's place among those in flight.
 pub(super) struct Place {
-    pub(super) _permit: OwnedSemaphorePermit,
+    pub(super) _spot: Spot,
     pub(super) _load: Entered,
-    pub(super) _stranger: Option<OwnedSemaphorePermit>,
+    pub(super) _stranger: Option<Spot>,
 }
 
 /// The HTTP/1.1 connection an answer comes on. Dropping it before the answer has ended closes the

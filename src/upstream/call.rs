@@ -19,7 +19,7 @@ use super::connect::Speak;
 use super::counter::{Attempt, Left};
 use super::endpoint::{EndpointState, Lease, Reuse, Source, Standing};
 use super::limit::Charged;
-use super::message::{Answer, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms};
+use super::message::{Answer, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms, Urgency};
 use super::pause;
 use super::request::{Progress, Protocol, Template};
 use super::retry::Failed;
@@ -58,6 +58,17 @@ pub(super) async fn send(
         return Err(SendError::TooManyHeaders);
     }
     shared.retries.call();
+    let urgency = match (terms.urgency, call.kind) {
+        (Some(urgency), _) => urgency,
+        (None, CallKind::Write) => Urgency::Change,
+        (None, CallKind::Read) => Urgency::Read,
+    };
+    // Nobody comes before those whom the API has accepted by claiming that it is urgent.
+    let urgency = match (priority, urgency) {
+        (Priority::Stranger { .. }, Urgency::Change) => Urgency::Read,
+        (Priority::Background, _) => Urgency::Background,
+        (_, urgency) => urgency,
+    };
     let began = Instant::now();
     let deadline = began + config.first_byte_timeout;
     let mut call = Call {
@@ -65,6 +76,7 @@ pub(super) async fn send(
         shared,
         call,
         template,
+        urgency,
         repeat: terms.repeat,
         patience: config.first_byte_timeout,
         avoid: None,
@@ -78,7 +90,7 @@ pub(super) async fn send(
             Err(_) => {}
         }
         let Some(mut failed) = call.failed(&result, attempt.1) else { return result };
-        failed.repeatable &= !matches!(priority, Priority::Background { .. });
+        failed.repeatable &= !matches!(priority, Priority::Background);
         let pause = shared.retries.after(&config.retry, failed, attempt.0, deadline);
         let Some(pause) = pause else { return result };
         call.avoid = result.as_ref().ok().map(|answer| answer.endpoint).or(call.avoid);
@@ -101,6 +113,7 @@ struct Call<'a> {
     shared: &'a Shared,
     call: Outgoing,
     template: Template,
+    urgency: Urgency,
     repeat: Repeat,
     /// How long the head of an answer may take.
     patience: Duration,
@@ -152,16 +165,17 @@ impl Call<'_> {
                 kind: self.call.kind,
                 principal: self.call.principal,
                 captures: &self.call.captures,
+                urgency: self.urgency,
             };
             let gate = &self.shared.gate;
-            let permit = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.permits).await?;
+            let spot = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.places).await?;
             charge = Charge::ThisEndpoint;
             // It may have gone down while this call waited, or another call may have claimed the probe.
             if only.is_none() && !endpoint.claim() {
                 continue;
             }
             if let Some(received) = self.at(endpoint).await? {
-                let place = Place { _permit: permit, _load: load, _stranger: visit.take_stranger() };
+                let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger() };
                 return self.answer(endpoint, place, visit.waited(), received);
             }
         }

@@ -15,6 +15,9 @@ mod resilience;
 
 pub use resilience::{Growth, RetryConfig, RetryPolicy};
 
+/// More calls at once than any endpoint has sockets for.
+const MOST_PLACES: usize = 65_536;
+
 /// Everything an [`Upstream`](super::Upstream) needs to know.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
@@ -91,7 +94,7 @@ impl UpstreamConfig {
                 return Err(UpstreamError::Endpoint { text: endpoint.to_string(), reason: "named twice" });
             }
         }
-        if self.concurrency == 0 || self.concurrency > tokio::sync::Semaphore::MAX_PERMITS {
+        if self.concurrency == 0 || self.concurrency > MOST_PLACES {
             return Err(UpstreamError::Concurrency);
         }
         self.limits.iter().try_for_each(LimitConfig::validate)

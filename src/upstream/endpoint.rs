@@ -7,13 +7,13 @@ use std::time::Duration;
 use http::HeaderValue;
 use hyper::client::conn::http2;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::config::{Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, UpstreamConfig};
 use super::connect::{Connector, Fresh, Speak};
 use super::connection::Connection;
 use super::gauge::Gauge;
+use super::line::Line;
 use super::pool::Pool;
 use super::request::SendBody;
 use super::tls::TlsSettings;
@@ -68,8 +68,8 @@ pub(super) struct EndpointState {
     pub(super) pool: Arc<Pool>,
     /// Calls that chose this endpoint: waiting for it or in flight.
     pub(super) load: Gauge,
-    /// First come, first served; the permits live as long as the answers' bodies.
-    pub(super) permits: Arc<Semaphore>,
+    /// Places for calls in flight, which are taken until the answers' bodies have ended.
+    pub(super) places: Arc<Line>,
     http2: tokio::sync::Mutex<Option<http2::SendRequest<SendBody>>>,
     /// The server was offered HTTP/2 and did not take it.
     only_http1: AtomicBool,
@@ -121,7 +121,7 @@ impl EndpointState {
             },
             pool: Pool::new(settings.pool_idle, settings.requests_per_connection),
             load: Gauge::default(),
-            permits: Arc::new(Semaphore::new(settings.concurrency)),
+            places: Line::new(settings.concurrency),
             http2: tokio::sync::Mutex::new(None),
             only_http1: AtomicBool::new(false),
             down_until: Mutex::new(None),
@@ -162,7 +162,7 @@ impl EndpointState {
 
     /// Calls in flight, tunnels not counted.
     pub(super) fn in_flight(&self) -> usize {
-        self.settings.concurrency.saturating_sub(self.permits.available_permits())
+        self.places.taken()
     }
 
     /// A connection, from the pool or new. A failure to connect marks the endpoint as down.

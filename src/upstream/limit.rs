@@ -1,5 +1,5 @@
-//! The limits on what may reach the API: token buckets with a turnstile each, so that calls pass in
-//! the order they came.
+//! The limits on what may reach the API: token buckets with a turnstile each, where calls stand in
+//! [`Line`].
 //!
 //! A call stands in its bucket's turnstile until there is a token for it, and takes the token at the
 //! last moment before it is sent: what is taken is sent at once, so the API sees the rate exactly.
@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock as _;
@@ -16,11 +16,11 @@ use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::config::{EndpointId, LimitConfig, LimitKey, LimitMatches};
-use super::message::CallKind;
+use super::line::{Claim, Line, Spot};
+use super::message::{CallKind, Urgency};
 
 /// More buckets than this per limit share one, so that invented keys cannot fill the memory.
 const MAX_BUCKETS: usize = 10_000;
@@ -50,9 +50,8 @@ struct Buckets {
 pub(super) struct Bucket {
     level: Arc<LevelState>,
     tokens: RateLimiter<NotKeyed, Level, TokioClock, NoOpMiddleware<Duration>>,
-    turnstile: Arc<Semaphore>,
-    /// How many stand in the turnstile or want to.
-    queue: AtomicUsize,
+    /// A line for one place.
+    turnstile: Arc<Line>,
     /// Whether the one in the turnstile waits for a token (and not for something else).
     dry: AtomicBool,
     interval: Duration,
@@ -105,6 +104,14 @@ pub(super) struct Charged<'a> {
     pub(super) kind: CallKind,
     pub(super) principal: u128,
     pub(super) captures: &'a [(String, String)],
+    pub(super) urgency: Urgency,
+}
+
+impl Charged<'_> {
+    /// Its claim to a place.
+    pub(super) fn claim(&self) -> Claim {
+        Claim { urgency: self.urgency, principal: self.principal }
+    }
 }
 
 impl Limit {
@@ -201,8 +208,7 @@ impl Limit {
         Arc::new(Bucket {
             level,
             tokens,
-            turnstile: Arc::new(Semaphore::new(1)),
-            queue: AtomicUsize::new(0),
+            turnstile: Line::new(1),
             dry: AtomicBool::new(false),
             interval,
             spare,
@@ -215,29 +221,28 @@ fn refill_time(config: &LimitConfig) -> Duration {
     config.interval().saturating_mul(config.burst)
 }
 
-/// A place in a bucket's turnstile; first come, first served.
+/// A place in a bucket's turnstile.
 pub(super) struct Turn {
     bucket: Arc<Bucket>,
-    permit: Option<OwnedSemaphorePermit>,
+    claim: Claim,
+    spot: Option<Spot>,
 }
 
 impl Turn {
-    /// A place at the end of the queue, not yet in the turnstile.
-    pub(super) fn queue(bucket: Arc<Bucket>) -> Self {
-        bucket.queue.fetch_add(1, Ordering::AcqRel);
-        Self { bucket, permit: None }
+    /// For a place in the turnstile that is not taken yet.
+    pub(super) fn new(bucket: Arc<Bucket>, claim: Claim) -> Self {
+        Self { bucket, claim, spot: None }
     }
 
     /// Enters the turnstile if nobody is in it.
     pub(super) fn try_enter(&mut self) -> bool {
-        self.permit = Arc::clone(&self.bucket.turnstile).try_acquire_owned().ok();
-        self.permit.is_some()
+        self.spot = self.bucket.turnstile.try_take();
+        self.spot.is_some()
     }
 
     /// Waits until it is this call's turn.
     pub(super) async fn enter(&mut self) {
-        let turnstile = Arc::clone(&self.bucket.turnstile);
-        self.permit = Some(turnstile.acquire_owned().await.expect("turnstiles are never closed"));
+        self.spot = Some(self.bucket.turnstile.stand(self.claim).await);
     }
 
     /// How long the calls ahead will take at the least.
@@ -245,7 +250,8 @@ impl Turn {
         if !self.bucket.dry.load(Ordering::Acquire) {
             return Duration::ZERO;
         }
-        let ahead = self.bucket.queue.load(Ordering::Acquire).saturating_sub(1);
+        // One is in the turnstile.
+        let ahead = self.bucket.turnstile.ahead(self.claim) + 1;
         self.bucket.interval.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))
     }
 
@@ -258,7 +264,7 @@ impl Turn {
 
     /// Whether half of the burst would be left if a token were taken. Only in the turnstile.
     pub(super) fn has_spare(&self) -> bool {
-        debug_assert!(self.permit.is_some(), "tokens are handled in the turnstile only");
+        debug_assert!(self.spot.is_some(), "tokens are handled in the turnstile only");
         self.bucket.level.looking.store(true, Ordering::Release);
         matches!(self.bucket.tokens.check_n(self.bucket.spare), Ok(Ok(())))
     }
@@ -270,7 +276,7 @@ impl Turn {
     }
 
     fn check(&self, step: Step) -> Result<(), Duration> {
-        debug_assert!(self.permit.is_some(), "tokens are handled in the turnstile only");
+        debug_assert!(self.spot.is_some(), "tokens are handled in the turnstile only");
         let tokens = &self.bucket.tokens;
         self.bucket.level.looking.store(step == Step::Look, Ordering::Release);
         tokens.check().map_err(|not_until| not_until.wait_time_from(tokens.clock().now()))
@@ -285,8 +291,7 @@ enum Step {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.bucket.queue.fetch_sub(1, Ordering::AcqRel);
-        if self.permit.is_some() {
+        if self.spot.is_some() {
             self.bucket.dry.store(false, Ordering::Release);
         }
     }

@@ -80,11 +80,32 @@ pub enum CallKind {
 /// On which terms a call is sent.
 #[derive(Clone, Copy)]
 pub struct Terms<'a> {
+    /// Before whom it is served where calls have to wait; `None`: as its kind says.
+    pub urgency: Option<Urgency>,
     /// What becomes of it when it fails.
     pub repeat: Repeat,
     /// Told of each failure after which the call is sent again, so that whoever can do with something
     /// else need not wait for that.
     pub troubled: Option<&'a Troubled<'a>>,
+}
+
+/// What waits for what: the more urgent come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Writes, and what tells how they go on and what others changed: polls of tasks, the change feed.
+    /// They are few, and what is true hangs on them.
+    Change,
+    /// Reads that a client waits for.
+    Read,
+    /// Reads whose client has been served something expired.
+    Refresh,
+    /// What forebay does for itself.
+    Background,
+}
+
+impl Urgency {
+    /// All of them, the most urgent first.
+    pub(super) const ALL: [Self; 4] = [Self::Change, Self::Read, Self::Refresh, Self::Background];
 }
 
 /// What is told of a failure: the status, where there was an answer.
@@ -102,7 +123,7 @@ pub enum Repeat {
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { repeat: Repeat::AsItMay, troubled: None }
+        Self { urgency: None, repeat: Repeat::AsItMay, troubled: None }
     }
 }
 

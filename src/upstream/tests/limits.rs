@@ -5,6 +5,7 @@ use tokio::sync::Semaphore;
 
 use super::admit::{Charge, Gate, QueueBounds};
 use super::limit::Charged;
+use super::line::Line;
 use super::*;
 
 fn limit(count: u32, burst: u32, per: &[LimitKey]) -> LimitConfig {
@@ -20,7 +21,7 @@ fn limit(count: u32, burst: u32, per: &[LimitKey]) -> LimitConfig {
 /// The gate alone, so that time can be paused: no sockets.
 struct GateBench {
     gate: Arc<Gate>,
-    permits: Arc<Semaphore>,
+    places: Arc<Line>,
     bounds: QueueBounds,
     started: Instant,
 }
@@ -29,7 +30,7 @@ impl GateBench {
     fn new(limits: &[LimitConfig]) -> Self {
         Self {
             gate: Arc::new(Gate::new("lab", limits, &Registry::new())),
-            permits: Arc::new(Semaphore::new(10_000)),
+            places: Line::new(10_000),
             bounds: QueueBounds { length: 1_000, wait: Duration::from_secs(10) },
             started: Instant::now(),
         }
@@ -37,13 +38,13 @@ impl GateBench {
 
     /// One call; when it was let through, in milliseconds since the start.
     fn pass(&self, principal: u128) -> impl Future<Output = Result<u64, SendError>> + Send + use<> {
-        let (gate, permits, bounds, started) =
-            (Arc::clone(&self.gate), Arc::clone(&self.permits), self.bounds, self.started);
+        let (gate, places, bounds, started) =
+            (Arc::clone(&self.gate), Arc::clone(&self.places), self.bounds, self.started);
         async move {
-            let call = Charged { kind: CallKind::Read, principal, captures: &[] };
+            let call = Charged { kind: CallKind::Read, principal, captures: &[], urgency: Urgency::Read };
             let id = "http://pve1".parse::<Endpoint>().unwrap().id();
             let mut visit = gate.visit(bounds, Priority::Client);
-            drop(gate.admit(&mut visit, &call, Charge::All, id, &permits).await?);
+            drop(gate.admit(&mut visit, &call, Charge::All, id, &places).await?);
             Ok(started.elapsed().as_millis() as u64)
         }
     }
@@ -163,8 +164,8 @@ async fn invented_keys_do_not_fill_the_memory() {
 #[tokio::test(start_paused = true)]
 async fn a_token_is_not_spent_while_all_places_are_taken() {
     let mut bench = GateBench::new(&[limit(1, 1, &[])]);
-    bench.permits = Arc::new(Semaphore::new(1));
-    let held = Arc::clone(&bench.permits).acquire_owned().await.unwrap();
+    bench.places = Line::new(1);
+    let held = bench.places.try_take().unwrap();
     let first = tokio::spawn(bench.pass(1));
     tokio::time::advance(Duration::from_secs(5)).await;
     assert_eq!(bench.gate.waiting(), 1);
@@ -240,4 +241,48 @@ async fn limits_tell_reads_from_writes() {
     assert_eq!(bench.text(bench.get("/")).await.0, 200);
     let error = bench.send(bench.post("/", "x")).await.unwrap_err();
     assert!(matches!(error, SendError::QueueTimeout { retry_after: 60 }), "{error:?}");
+}
+
+/// A server that answers one call after the other when it is told to, and says which.
+#[tokio::test]
+async fn an_operator_is_not_behind_all_that_an_exporter_asked() {
+    let go = Arc::new(Semaphore::new(0));
+    let gate = Arc::clone(&go);
+    let server = Server::start(move |mut conn| {
+        let gate = Arc::clone(&gate);
+        async move {
+            while let Some(head) = conn.head().await {
+                gate.acquire().await.unwrap().forget();
+                conn.ok(head.split(' ').nth(1).unwrap()).await;
+            }
+        }
+    })
+    .await;
+    let bench = Bench::with(&[&server], |config| config.concurrency = 1);
+    let call = |target: &str, principal, urgency| {
+        let (upstream, call) = (bench.upstream.clone(), Outgoing { principal, ..bench.get(target) });
+        let terms = Terms { urgency, ..Terms::default() };
+        tokio::spawn(
+            async move { upstream.send_on(call, terms).await.unwrap().body.collect().await.map(drop) },
+        )
+    };
+    let mut calls = vec![call("/first", 1, None)];
+    eventually(|| server.seen.requests() == 1).await;
+    for _ in 0..20 {
+        calls.push(call("/exporter", 1, None));
+    }
+    eventually(|| bench.upstream.waiting() == 20).await;
+    calls.push(call("/refresh", 2, Some(Urgency::Refresh)));
+    eventually(|| bench.upstream.waiting() == 21).await;
+    calls.push(call("/operator", 3, None));
+    eventually(|| bench.upstream.waiting() == 22).await;
+    calls.push(call("/write", 1, Some(Urgency::Change)));
+    eventually(|| bench.upstream.waiting() == 23).await;
+    go.add_permits(calls.len());
+    for call in calls {
+        within(call).await.unwrap().unwrap();
+    }
+    let order = server.seen.heads();
+    let place = |path: &str| order.iter().position(|head| head.contains(path)).unwrap();
+    assert_eq!((place("/write"), place("/operator"), place("/refresh")), (1, 3, 23));
 }

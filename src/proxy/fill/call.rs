@@ -1,0 +1,44 @@
+//! The call that a fetch makes.
+
+use http::Method;
+
+use super::Errand;
+use crate::cache::flight::Fill;
+use crate::proxy::counters::Cause;
+use crate::proxy::{Failure, forward};
+use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Urgency};
+
+impl Errand {
+    /// Before whom it is served.
+    pub(super) fn urgency(&self) -> Urgency {
+        match self.cause {
+            _ if self.site.dialect().tells_of_operations(&self.read.path) => Urgency::Change,
+            Cause::Refresh => Urgency::Refresh,
+            _ => Urgency::Read,
+        }
+    }
+
+    /// The request.
+    pub(super) fn outgoing(&self, fill: &Fill<Failure>) -> Outgoing {
+        let site = &self.site;
+        let now = site.shared.clock.now();
+        let endpoint = self
+            .endpoint
+            .or_else(|| site.shared.groups.settled_by(fill.groups(), now))
+            .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id)));
+        let rule = self.read.rule(site);
+        Outgoing {
+            method: Method::GET,
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            host: None,
+            body: OutgoingBody::Empty,
+            endpoint,
+            kind: CallKind::Read,
+            principal: self.account.principal,
+            captures: forward::limit_captures(site, &rule.captures, &self.read.captures, &self.read.path),
+            counter: self.read.metrics(site).call(&site.shared.registry, self.cause),
+            upgrade: false,
+        }
+    }
+}
