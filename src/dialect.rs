@@ -11,6 +11,8 @@ mod failure;
 mod feed;
 mod links;
 mod operation;
+mod own;
+mod passing;
 mod plain;
 mod proxmox;
 mod request;

@@ -7,6 +7,7 @@
 pub mod diagnostic;
 pub mod document;
 pub mod fields;
+pub mod json_path;
 pub mod moving;
 pub mod pattern;
 pub mod policy;
@@ -27,7 +28,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use fields::Fields;
 pub use moving::Moving;
 pub use pattern::{Captures, Pattern};
-pub use policy::{Bypass, Condition, Overrides, Reuse};
+pub use policy::{Bypass, Condition, Overrides, QueryParameter, Reuse};
 pub use raw::{Sharing, StaleTo};
 pub use tasks::{TaskNames, TaskRule};
 pub use template::{Group, GroupTemplate};
@@ -51,6 +52,7 @@ pub struct RuleSet {
     pub tasks: Vec<TaskRule>,
     source: String,
     read_index: Index,
+    posted_index: Index,
     write_index: Index,
 }
 
@@ -110,6 +112,10 @@ pub struct ReadRule {
     pub bypass: Vec<Bypass>,
     /// What moves by itself, so that audits do not compare it.
     pub moving: Vec<Moving>,
+    /// Whether it is asked by POST.
+    pub posted: bool,
+    /// What the query of a request has to have.
+    pub query: Vec<QueryParameter>,
     pattern: Pattern,
 }
 
@@ -184,15 +190,26 @@ impl RuleSet {
             writes: Vec::new(),
             tasks: Vec::new(),
             source: String::new(),
-            read_index: Index::new([], false),
-            write_index: Index::new([], false),
+            read_index: Index::default(),
+            posted_index: Index::default(),
+            write_index: Index::default(),
         }
     }
 
-    /// The first read rule in order that matches. `path` is the path as the API reads it: decoded,
-    /// without empty segments, starting with `/`.
-    pub fn read(&self, path: &str) -> Option<Match<'_, ReadRule>> {
-        let index = self.read_index.first(path, |_| true)?;
+    /// The first read rule in order that matches a GET or HEAD. `path` is the path as the API reads it:
+    /// decoded, without empty segments, starting with `/`; `query` is as the client wrote it.
+    pub fn read(&self, path: &str, query: Option<&str>) -> Option<Match<'_, ReadRule>> {
+        self.read_in(&self.read_index, path, query)
+    }
+
+    /// The first read rule in order that matches a POST, which then is no write.
+    pub fn posted(&self, path: &str, query: Option<&str>) -> Option<Match<'_, ReadRule>> {
+        self.read_in(&self.posted_index, path, query)
+    }
+
+    fn read_in(&self, rules: &Index, path: &str, query: Option<&str>) -> Option<Match<'_, ReadRule>> {
+        let has = |parameter: &QueryParameter| query.is_some_and(|query| parameter.is_in(query));
+        let index = rules.first(path, |rule| self.reads[rule].query.iter().all(has))?;
         let rule = &self.reads[index];
         let captures = rule.pattern.matches(path, self.case_insensitive)?;
         Some(Match { index, rule, captures })
@@ -225,8 +242,14 @@ impl RuleSet {
     }
 
     fn indexed(mut self) -> Self {
-        self.read_index = Index::new(self.reads.iter().map(|rule| &rule.pattern), self.case_insensitive);
-        self.write_index = Index::new(self.writes.iter().map(|rule| &rule.pattern), self.case_insensitive);
+        let reads = |posted| {
+            let numbered = self.reads.iter().enumerate();
+            numbered.filter(move |(_, rule)| rule.posted == posted).map(|(rule, read)| (rule, &read.pattern))
+        };
+        let writes = self.writes.iter().map(|rule| &rule.pattern).enumerate();
+        self.read_index = Index::new(reads(false), self.case_insensitive);
+        self.posted_index = Index::new(reads(true), self.case_insensitive);
+        self.write_index = Index::new(writes, self.case_insensitive);
         self
     }
 }

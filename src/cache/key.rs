@@ -91,6 +91,8 @@ pub struct KeyParts<'r> {
     pub syntax: Syntax,
     /// Query names that do not tell answers apart.
     pub ignored_query: &'r [String],
+    /// What else of the request chooses among answers, where the API has such a choice.
+    pub variant: Option<&'r [u8]>,
 }
 
 /// The secret behind every hash of this process.
@@ -162,6 +164,11 @@ impl Secret {
                 write(&mut hasher, pair.as_bytes())
             });
         }
+        if let Some(variant) = parts.variant {
+            // No pair of a query has a control character, so this is none.
+            write(&mut hasher, b"\0variant");
+            write(&mut hasher, variant);
+        }
         Key(hasher.finish128().as_u128())
     }
 
@@ -201,6 +208,7 @@ mod tests {
             query,
             syntax: Syntax::Semicolons,
             ignored_query: &[],
+            variant: None,
         }
     }
 
@@ -222,6 +230,8 @@ mod tests {
             KeyParts { partition: Partition::of(secret.credential(&[b"ticket", b"x"])), ..base },
             KeyParts { partition: secret.principal(&[b"ticket", b"x"]), ..base },
             KeyParts { partition: Partition::EVERYONE, ..base },
+            KeyParts { variant: Some(b"de"), ..base },
+            KeyParts { variant: Some(b""), ..base },
         ];
         let mut keys: Vec<_> = others.iter().map(|p| secret.key(p)).collect();
         let own = secret.key(&base);

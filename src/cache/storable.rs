@@ -158,6 +158,7 @@ fn holds(condition: &Condition, body: &[u8]) -> Result<bool, serde_json::Error> 
         Condition::JsonPresent { pointer, present } => {
             pointer::find(body, pointer)?.is_some_and(|found| !found.is_null()) == *present
         }
+        Condition::Texts(texts) => texts.hold(body)?,
     })
 }
 

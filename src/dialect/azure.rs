@@ -5,6 +5,8 @@
 
 mod credential;
 pub(super) mod links;
+mod own;
+mod passing;
 mod path;
 
 use std::time::Duration;
@@ -14,6 +16,8 @@ use http::{HeaderValue, StatusCode};
 use super::{ErrorForm, ServerLimits};
 
 pub(super) use credential::credential;
+pub(super) use own::{sign, without_own};
+pub(super) use passing::{passes, variant};
 pub(super) use path::read_path;
 
 pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {

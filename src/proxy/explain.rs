@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write as _};
 
-use http::Method;
+use http::{HeaderMap, Method};
 use serde::Serialize;
 
 use super::share;
@@ -58,8 +58,10 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
         return explanation;
     };
     let resource = path.get(dialect.resource_offset(&path)..).unwrap_or("/");
-    if matches!(*method, Method::GET | Method::HEAD) {
-        match rules.read(&path) {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let posted = (*method == Method::POST).then(|| rules.posted(&path, raw_query)).flatten();
+    if is_read || posted.is_some() {
+        match posted.or_else(|| rules.read(&path, raw_query)) {
             None => {
                 explanation.reason = "No rule matches: the read is passed through and counted.".to_owned()
             }
@@ -67,7 +69,9 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
                 let query = Query { dialect, raw: raw_query, ignored: &found.rule.ignore_query };
                 let fields = Fields::from_query(raw_query.unwrap_or_default());
                 read(&mut explanation, rules, &found, &path, resource, &fields);
-                if !matches!(found.rule.reuse, Reuse::Pass) {
+                if is_read && dialect.passes(method, &path, raw_query, &HeaderMap::new()) {
+                    pass(&mut explanation);
+                } else if !matches!(found.rule.reuse, Reuse::Pass) {
                     explanation.key = Some(query.key(raw_path));
                 }
             }
@@ -122,6 +126,17 @@ fn read(
              at most.",
         );
     }
+}
+
+/// What the dialect passes, no rule keeps.
+fn pass(explanation: &mut Explanation) {
+    explanation.ttl = Some("pass".to_owned());
+    explanation.share = None;
+    explanation.groups = Vec::new();
+    explanation.invalidates = Vec::new();
+    explanation.reason.push_str(
+        " But this request is always answered by the API itself: what it shows belongs to one caller or one moment.",
+    );
 }
 
 fn read_reason(rule: &ReadRule, share: Sharing) -> String {

@@ -347,9 +347,11 @@ impl Errand {
             initial_age: Duration::from_secs(age.unwrap_or(0)),
             lifetimes,
         };
-        let own = (!head.fields.contains_key(http::header::ETAG))
+        let dialect = self.site.dialect();
+        let own = (!head.fields.contains_key(http::header::ETAG) && dialect.takes_validators())
             .then(|| respond::etag(&self.site.shared.secret, chunks));
-        Entry::assemble(head, chunks, about, own.as_deref())
+        let kept = dialect.without_own(&head.fields).map(|fields| Head { fields, ..head.clone() });
+        Entry::assemble(kept.as_ref().unwrap_or(head), chunks, about, own.as_deref())
     }
 }
 

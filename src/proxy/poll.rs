@@ -43,7 +43,7 @@ impl Site {
         let Question { about, target, writer, endpoint } = question;
         let target: http::uri::PathAndQuery = target.parse().ok()?;
         let path = self.dialect().read_path(target.path())?.into_owned();
-        let found = self.rules.read(&path);
+        let found = self.rules.read(&path, None);
         let metrics = found.as_ref().map_or(&self.unmatched, |found| &self.reads[found.index].metrics);
         let captures = found.as_ref().map_or_else(Vec::new, |found| {
             forward::limit_captures(self, &found.rule.captures, &found.captures, &path)

@@ -303,7 +303,11 @@ impl Reading {
                     return Flown::Answered(response);
                 }
                 let outcome = if collapsed { Outcome::Collapsed } else { Outcome::Miss };
-                let response = respond::shared(&head, keeping, body, forward, collapsed, detail);
+                let fields = match collapsed {
+                    true => respond::of_another(self.site.dialect(), self.request.headers(), &head),
+                    false => head.fields.clone(),
+                };
+                let response = respond::shared(&head, fields, keeping, body, forward, collapsed, detail);
                 Asked { upstream: Some(waited), ..self.asked() }.conclude(outcome, response)
             }
             Landing::Alone => match part {

@@ -16,8 +16,9 @@ use super::route::{Read, path_of};
 use super::{Failure, Site};
 use crate::cache::entry::{Entry, Head};
 use crate::cache::flight::{FlightBody, Keeping};
-use crate::cache::key::Key;
+use crate::cache::key::{Key, Secret};
 use crate::clock::Timestamp;
+use crate::dialect::Dialect;
 use crate::semantics::cache_status::{self, CacheStatus, Detail, Forward};
 use crate::semantics::{conditional, encoding};
 
@@ -158,6 +159,7 @@ pub(super) fn stored<B>(
     let left = entry.lifetimes().fresh.min(ceiling).as_secs() as i64 - age.as_secs() as i64;
     let mut fields = HeaderMap::with_capacity(FIELDS);
     entry.write_fields(&mut fields);
+    site.dialect().sign(request, &mut fields);
     fields.insert(header::AGE, cache_status::age(age.as_secs()));
     fields.append("cache-status", status(left).value());
     let matches = request.contains_key(header::IF_NONE_MATCH)
@@ -186,7 +188,7 @@ pub(super) fn stored<B>(
 /// The gzip form of an entry: made once, kept beside it, and only used while it is of the same fetch.
 /// `None` while somebody else makes it.
 fn compressed(site: &Site, key: Key, entry: &Arc<Entry>, placed: Option<Placed<'_>>) -> Option<Arc<Entry>> {
-    let shared = &site.shared;
+    let (shared, dialect) = (&site.shared, site.dialect());
     let key = match placed {
         None => key.gzip(),
         Some(placed) => key.gzip().form(shared.secret.content(&[placed.text()])),
@@ -202,7 +204,7 @@ fn compressed(site: &Site, key: Key, entry: &Arc<Entry>, placed: Option<Placed<'
             return None;
         }
         let whole = placed.pieces(&entry.body()).concat();
-        let coded = Arc::new(compress(entry, &whole, &shared.secret));
+        let coded = Arc::new(compress(entry, &whole, &shared.secret, dialect));
         shared.memory.insert(key, coded.clone());
         return Some(coded);
     }
@@ -213,21 +215,24 @@ fn compressed(site: &Site, key: Key, entry: &Arc<Entry>, placed: Option<Placed<'
     if entry.body_length() > COMPRESS_AT_ONCE {
         let (shared, entry) = (shared.clone(), entry.clone());
         tokio::task::spawn_blocking(move || {
-            let coded = compress(&entry, &entry.body(), &shared.secret);
+            let coded = compress(&entry, &entry.body(), &shared.secret, dialect);
             shared.memory.insert(key, Arc::new(coded));
         });
         return None;
     }
-    let coded = Arc::new(compress(entry, &entry.body(), &shared.secret));
+    let coded = Arc::new(compress(entry, &entry.body(), &shared.secret, dialect));
     shared.memory.insert(key, coded.clone());
     Some(coded)
 }
 
-fn compress(entry: &Entry, body: &[u8], secret: &crate::cache::key::Secret) -> Entry {
+fn compress(entry: &Entry, body: &[u8], secret: &Secret, dialect: Dialect) -> Entry {
     let body = gzip(body);
     let mut fields = HeaderMap::new();
     entry.write_fields(&mut fields);
     fields.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    if !dialect.takes_validators() {
+        return entry.recoded(fields, body, None);
+    }
     // Another representation has another validator (RFC 9110 §8.8.3.3).
     fields.remove(header::ETAG);
     let etag = etag(secret, std::slice::from_ref(&body));
@@ -243,13 +248,21 @@ pub(super) fn gzip(body: &[u8]) -> Bytes {
 }
 
 /// A strong validator of forebay's own for a body.
-pub(super) fn etag(secret: &crate::cache::key::Secret, body: &[Bytes]) -> String {
+pub(super) fn etag(secret: &Secret, body: &[Bytes]) -> String {
     conditional::own(secret.content(body))
 }
 
-/// An answer that is on its way for everybody who waits.
+/// The fields of an answer for `request`, which somebody else caused.
+pub(super) fn of_another(dialect: Dialect, request: &HeaderMap, head: &Head) -> HeaderMap {
+    let Some(mut fields) = dialect.without_own(&head.fields) else { return head.fields.clone() };
+    dialect.sign(request, &mut fields);
+    fields
+}
+
+/// An answer that is on its way for everybody who waits, with the fields for one of them.
 pub(super) fn shared(
     head: &Head,
+    mut fields: HeaderMap,
     keeping: Keeping,
     body: FlightBody<Failure>,
     forward: Forward,
@@ -257,7 +270,6 @@ pub(super) fn shared(
     detail: Option<Detail>,
 ) -> Response<Body> {
     let length = head.fields.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let mut fields = head.fields.clone();
     fields.remove(header::CONTENT_LENGTH);
     let status =
         CacheStatus::Forwarded { forward, status: None, stored: keeping == Keeping::Kept, collapsed, detail };

@@ -222,7 +222,7 @@ impl Question {
 impl Rights {
     fn outgoing(&self, site: &Site, asker: &Writer) -> Outgoing {
         let path = site.dialect().read_path(self.target).unwrap_or_default();
-        let found = site.rules.read(&path);
+        let found = site.rules.read(&path, None);
         let metrics = found.as_ref().map_or(&site.unmatched, |found| &site.reads[found.index].metrics);
         let captures = found.as_ref().map_or_else(Vec::new, |found| {
             forward::limit_captures(site, &found.rule.captures, &found.captures, &path)

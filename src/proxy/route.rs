@@ -70,6 +70,13 @@ pub(super) fn route<'r, B>(
     let (path, caller) = (admitted.path.take(), admitted.caller);
     let method = request.method();
     let is_read = matches!(*method, Method::GET | Method::HEAD);
+    let query = request.uri().query();
+    if *method == Method::POST
+        && let Some(found) = path.as_deref().and_then(|path| site.rules.posted(path, query))
+    {
+        let (rule, path) = (Some(found.index), path.unwrap_or_default());
+        return Route::Pass(Pass { rule, path, caller, forward: Forward::Method, detail: Detail::Pass });
+    }
     if !is_read && !matches!(*method, Method::OPTIONS | Method::TRACE) {
         let found = path.as_deref().and_then(|path| site.rules.write(method, path));
         let (rule, captures) = found.map_or((None, Captures::default()), |m| (Some(m.index), m.captures));
@@ -80,7 +87,7 @@ pub(super) fn route<'r, B>(
         let raw = Cow::Borrowed(request.uri().path());
         return Route::Pass(pass(None, raw, Forward::Bypass, Detail::Unmatched));
     };
-    let found = site.rules.read(&path).map(|Match { index, captures, .. }| (index, captures));
+    let found = site.rules.read(&path, query).map(|Match { index, captures, .. }| (index, captures));
     let rule = found.as_ref().map(|(index, _)| *index);
     if fields::asks_upgrade(request.headers()) && is_read {
         return Route::Tunnel(pass(rule, path, Forward::Bypass, Detail::Tunnel));
@@ -97,7 +104,7 @@ pub(super) fn route<'r, B>(
     if site.rules.reads[index].reuse == Reuse::Pass || links::is_regional(request) {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Pass));
     }
-    if has_content(request) {
+    if site.dialect().passes(method, &path, query, request.headers()) || has_content(request) {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Request));
     }
     let rule = &site.rules.reads[index];
@@ -144,6 +151,7 @@ impl Read<'_> {
             path: request.uri().path(),
             query: request.uri().query(),
             syntax: site.dialect().query_syntax(),
+            variant: site.dialect().variant(request.headers()),
             ignored_query: &read.ignored_query,
         })
     }
@@ -249,7 +257,7 @@ pub(super) fn groups_of_path(
 ) -> Vec<GroupId> {
     let groups = &shared.groups;
     let mut ids = Vec::with_capacity(8);
-    if let Some(Match { rule, captures, .. }) = rules.read(path) {
+    if let Some(Match { rule, captures, .. }) = rules.read(path, None) {
         let rendered =
             rule.groups.iter().filter_map(|group| group.render(path, &captures, &Fields::default()));
         ids.extend(rendered.map(|group| groups.id(id, name_of(&group))));

@@ -286,7 +286,7 @@ impl Reader<'_> {
         let site = self.site;
         let target: PathAndQuery = target.parse().map_err(|_| Trouble::Unreadable)?;
         let path = site.dialect().read_path(target.path()).unwrap_or_default().into_owned();
-        let found = site.rules.read(&path);
+        let found = site.rules.read(&path, None);
         let metrics = found.as_ref().map_or(&site.unmatched, |found| &site.reads[found.index].metrics);
         let captures = found.as_ref().map_or_else(Vec::new, |found| {
             forward::limit_captures(site, &found.rule.captures, &found.captures, &path)

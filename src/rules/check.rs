@@ -2,7 +2,7 @@
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::template::{ACCEPTANCES, GroupTemplate};
-use super::{Pattern, RuleSet};
+use super::{Pattern, ReadRule, RuleSet};
 
 /// Rules that can never match because an earlier one of the same pack takes all their paths.
 ///
@@ -11,7 +11,10 @@ pub(super) fn covered(set: &RuleSet) -> Vec<Diagnostic> {
     let covers = |ours: &Pattern, theirs: &Pattern| ours.covers(theirs, set.case_insensitive);
     let mut diagnostics = Vec::new();
     for (index, rule) in set.reads.iter().enumerate() {
-        if let Some(first) = set.reads[..index].iter().find(|first| covers(&first.pattern, &rule.pattern)) {
+        // One that looks into the query leaves the others of its path.
+        let always = |first: &&ReadRule| first.posted == rule.posted && first.query.is_empty();
+        let mut earlier = set.reads[..index].iter().filter(always);
+        if let Some(first) = earlier.find(|first| covers(&first.pattern, &rule.pattern)) {
             diagnostics.push(never(&rule.source, rule.line, rule.column, first.line));
         }
     }

@@ -4,7 +4,7 @@
 
 use std::hash::Hasher;
 
-use http::{HeaderName, Method};
+use http::Method;
 use serde::Serialize;
 use siphasher::sip::SipHasher13;
 
@@ -12,15 +12,13 @@ use super::check;
 use super::diagnostic::Diagnostic;
 use super::document::{Document, Place, Step, at};
 use super::index::Index;
-use super::moving::Moving;
 use super::pattern::Pattern;
-use super::policy::{Bypass, Condition, Overrides, Reuse};
-use super::raw::{
-    NotBuilt, OneOrMany, RawBypass, RawCondition, RawMatch, RawPack, RawRead, RawTtl, RawWrite,
-};
+use super::policy::{Overrides, Reuse};
+use super::raw::{NotBuilt, RawMatch, RawPack, RawRead, RawTtl, RawWrite};
 use super::template::{GroupTemplate, Offers};
 use super::{ReadRule, RuleSet, WriteRule};
 
+mod conditions;
 mod tasks;
 
 /// Methods that have no effect on the API (RFC 9110 section 9.2.1), and `CONNECT`, which never reaches it.
@@ -91,8 +89,9 @@ impl Compiler<'_> {
             writes,
             tasks,
             source: self.source.to_owned(),
-            read_index: Index::new([], false),
-            write_index: Index::new([], false),
+            read_index: Index::default(),
+            posted_index: Index::default(),
+            write_index: Index::default(),
         };
         self.diagnostics.extend(check::covered(&set));
         set.indexed()
@@ -106,6 +105,8 @@ impl Compiler<'_> {
         let unless = self.conditions(here, "unless", &raw.unless);
         let bypass = self.bypass(here, &raw.bypass);
         let moving = self.moving(here, &raw.moving);
+        let posted = self.posted(here, raw);
+        let query = self.query(here, &raw.query);
         let pattern = self.pattern(here, &raw.path)?;
         let captures = pattern.captures();
         let groups = self.templates(&raw.groups, groups_at, &captures, Offers::Query);
@@ -136,6 +137,8 @@ impl Compiler<'_> {
             unless,
             bypass,
             moving,
+            posted,
+            query,
             pattern,
         })
     }
@@ -209,66 +212,6 @@ impl Compiler<'_> {
         templates
     }
 
-    fn conditions(
-        &mut self,
-        here: &Here,
-        key: &'static str,
-        raw: &OneOrMany<RawCondition>,
-    ) -> Vec<Condition> {
-        let mut conditions = Vec::new();
-        for (index, item) in raw.items.iter().enumerate() {
-            let at = item_path(here, key, raw.listed, index);
-            if item.statuses.is_none() && item.json.is_none() {
-                self.error(&at, "a condition needs `statuses` or `json`");
-            }
-            if let Some(statuses) = &item.statuses {
-                if statuses.iter().any(|status| !(100..=999).contains(status)) {
-                    self.error(&at, "a status has three digits");
-                }
-                conditions.push(Condition::Statuses(statuses.clone()));
-            }
-            match (&item.json, &item.equals, item.present) {
-                (None, None, None) => {}
-                (Some(pointer), _, _) if !(pointer.is_empty() || pointer.starts_with('/')) => {
-                    self.error(&at, format!("`{pointer}` is not a JSON pointer: it starts with `/`"));
-                }
-                (Some(pointer), Some(equals), None) => {
-                    conditions.push(Condition::Json { pointer: pointer.clone(), equals: equals.clone() });
-                }
-                (Some(pointer), None, Some(present)) => {
-                    conditions.push(Condition::JsonPresent { pointer: pointer.clone(), present });
-                }
-                _ => self.error(&at, "`json` goes with one of `equals` (not null) and `present`"),
-            }
-        }
-        conditions
-    }
-
-    fn bypass(&mut self, here: &Here, raw: &OneOrMany<RawBypass>) -> Vec<Bypass> {
-        let mut bypass = Vec::with_capacity(raw.items.len());
-        for (index, item) in raw.items.iter().enumerate() {
-            match HeaderName::from_bytes(item.header.as_bytes()) {
-                Ok(header) => bypass.push(Bypass { header, matches: item.matches.clone() }),
-                Err(_) => {
-                    let at = item_path(here, "bypass", raw.listed, index);
-                    self.error(&at, format!("`{}` is not the name of a header field", item.header));
-                }
-            }
-        }
-        bypass
-    }
-
-    fn moving(&mut self, here: &Here, raw: &[String]) -> Vec<Moving> {
-        let mut moving = Vec::with_capacity(raw.len());
-        for (index, text) in raw.iter().enumerate() {
-            match Moving::parse(text) {
-                Ok(pointer) => moving.push(pointer),
-                Err(error) => self.error(&here.path(&at!["moving", index]), error.to_string()),
-            }
-        }
-        moving
-    }
-
     fn refuse(&mut self, here: &Here, keys: &[(&'static str, Option<NotBuilt>)]) {
         for (key, _) in keys.iter().filter(|(_, value)| value.is_some()) {
             self.not_built(&here.path(&at![*key]));
@@ -306,3 +249,6 @@ pub(super) fn hash(what: &impl Serialize) -> u64 {
     hasher.write(&canonical);
     hasher.finish()
 }
+
+#[cfg(test)]
+mod tests;

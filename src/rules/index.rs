@@ -7,7 +7,7 @@
 
 use smallvec::SmallVec;
 
-use super::pattern::{Pattern, PatternSegment, literal_matches, segment_ranges};
+use super::pattern::{Pattern, PatternSegment, literal_matches, prefix_matches, segment_ranges};
 
 /// The root is the first node.
 const ROOT: u32 = 0;
@@ -19,6 +19,8 @@ type Active = SmallVec<[u32; 16]>;
 struct Node {
     /// Children by literal, sorted by it (folded when case does not matter).
     literals: Vec<(Box<str>, u32)>,
+    /// Children by how a segment begins (folded likewise).
+    prefixes: Vec<(Box<str>, u32)>,
     /// The child for any one segment.
     one: Option<u32>,
     /// The child for any number of segments.
@@ -30,19 +32,23 @@ struct Node {
 }
 
 /// The trie.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Index {
     nodes: Vec<Node>,
     case_insensitive: bool,
 }
 
 impl Index {
-    /// An index of patterns; the number of a rule is its place in the order.
-    pub(super) fn new<'p>(patterns: impl IntoIterator<Item = &'p Pattern>, case_insensitive: bool) -> Self {
+    /// An index of patterns with their places in the order, which grow.
+    pub(super) fn new<'p>(
+        patterns: impl IntoIterator<Item = (usize, &'p Pattern)>,
+        case_insensitive: bool,
+    ) -> Self {
         let mut index = Self { nodes: vec![Node::default()], case_insensitive };
-        for (rule, pattern) in (0u32..).zip(patterns) {
+        for (rule, pattern) in patterns {
             let end = pattern.segments().iter().fold(ROOT, |node, segment| index.child(node, segment));
-            index.nodes[end as usize].rules.push(rule);
+            // A pack with more than four billion rules would exceed the size cap of its file.
+            index.nodes[end as usize].rules.push(rule as u32);
         }
         index
     }
@@ -50,6 +56,9 @@ impl Index {
     /// The first rule in order whose pattern matches `path` and that `accept` accepts.
     pub(super) fn first(&self, path: &str, accept: impl Fn(usize) -> bool) -> Option<usize> {
         let mut active = Active::new();
+        if self.nodes.is_empty() {
+            return None;
+        }
         self.add(&mut active, ROOT);
         for (start, end) in segment_ranges(path) {
             let segment = &path[start..end];
@@ -64,6 +73,11 @@ impl Index {
                 }
                 if let Some(child) = self.literal(node, segment) {
                     self.add(&mut next, child);
+                }
+                for (prefix, child) in &node.prefixes {
+                    if prefix_matches(prefix, segment, self.case_insensitive) {
+                        self.add(&mut next, *child);
+                    }
                 }
             }
             active = next;
@@ -103,9 +117,18 @@ impl Index {
         let child = match segment {
             PatternSegment::One(_) => *node.one.get_or_insert(new),
             PatternSegment::Rest => *node.rest.get_or_insert(new),
+            PatternSegment::Prefix(prefix) => {
+                let prefix = folded(prefix, self.case_insensitive);
+                match node.prefixes.iter().find(|(other, _)| **other == *prefix) {
+                    Some((_, child)) => *child,
+                    None => {
+                        node.prefixes.push((prefix.into(), new));
+                        new
+                    }
+                }
+            }
             PatternSegment::Literal(literal) => {
-                let literal =
-                    if self.case_insensitive { literal.to_ascii_lowercase() } else { literal.clone() };
+                let literal = folded(literal, self.case_insensitive);
                 match node.literals.binary_search_by(|(other, _)| other.as_bytes().cmp(literal.as_bytes())) {
                     Ok(place) => node.literals[place].1,
                     Err(place) => {
@@ -120,4 +143,8 @@ impl Index {
         }
         child
     }
+}
+
+fn folded(text: &str, case_insensitive: bool) -> String {
+    if case_insensitive { text.to_ascii_lowercase() } else { text.to_owned() }
 }

@@ -1,4 +1,5 @@
-//! Path patterns: `{name}` is one segment, `*` one unnamed, `**` any number, anywhere.
+//! Path patterns: `{name}` is one segment, `*` one unnamed, `list*` one that begins so, `**` any number,
+//! anywhere.
 //!
 //! A pattern is matched against a path as the API reads it: decoded, starting with `/`, without empty
 //! segments. `{name}` and `*` never match an empty segment. Where `**` could match in several ways the
@@ -14,6 +15,8 @@ use thiserror::Error;
 pub enum PatternSegment {
     /// These characters.
     Literal(String),
+    /// These characters and any others behind them.
+    Prefix(String),
     /// One segment, named or not.
     One(Option<String>),
     /// Any number of segments, zero too.
@@ -36,7 +39,9 @@ pub enum PatternError {
     #[error("a path pattern has no empty segments and no slash at its end")]
     EmptySegment,
     /// Something beside a placeholder in one segment, or a wrong name.
-    #[error("`{0}` is not a segment: a placeholder is a whole segment, `{{name}}`, `*` or `**`")]
+    #[error(
+        "`{0}` is not a segment: a placeholder is a whole segment, `{{name}}`, `*` or `**`, and a star may end one, as in `list*`"
+    )]
     BadSegment(String),
     /// The same name twice.
     #[error("`{{{0}}}` stands twice in one pattern")]
@@ -96,6 +101,15 @@ pub(super) fn literal_matches(literal: &str, segment: &str, case_insensitive: bo
     if case_insensitive { literal.eq_ignore_ascii_case(segment) } else { literal == segment }
 }
 
+/// Whether a segment of a path begins as a pattern says.
+pub(super) fn prefix_matches(prefix: &str, segment: &str, case_insensitive: bool) -> bool {
+    let start = segment.as_bytes().get(..prefix.len());
+    start.is_some_and(|start| match case_insensitive {
+        true => prefix.as_bytes().eq_ignore_ascii_case(start),
+        false => prefix.as_bytes() == start,
+    })
+}
+
 impl Pattern {
     /// Reads a pattern.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
@@ -149,6 +163,9 @@ impl Pattern {
                 (Some((start, end)), Some(PatternSegment::Literal(literal))) => {
                     literal_matches(literal, &path[start..end], case_insensitive)
                 }
+                (Some((start, end)), Some(PatternSegment::Prefix(prefix))) => {
+                    prefix_matches(prefix, &path[start..end], case_insensitive)
+                }
                 (Some((start, end)), Some(PatternSegment::One(name))) => {
                     if name.is_some() && end > start {
                         captures.0.push((start as u32, end as u32));
@@ -186,8 +203,12 @@ impl Pattern {
                     }
                     (
                         Some(PatternSegment::One(_)),
-                        Some(PatternSegment::Literal(_) | PatternSegment::One(_)),
+                        Some(PatternSegment::Literal(_) | PatternSegment::Prefix(_) | PatternSegment::One(_)),
                     ) => covered[(i + 1) * width + j + 1],
+                    (
+                        Some(PatternSegment::Prefix(our)),
+                        Some(PatternSegment::Literal(their) | PatternSegment::Prefix(their)),
+                    ) => prefix_matches(our, their, case_insensitive) && covered[(i + 1) * width + j + 1],
                     (Some(PatternSegment::Literal(our)), Some(PatternSegment::Literal(their))) => {
                         literal_matches(our, their, case_insensitive) && covered[(i + 1) * width + j + 1]
                     }
@@ -248,6 +269,9 @@ fn parse_segment(part: &str) -> Result<PatternSegment, PatternError> {
         _ => match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             Some(name) if is_name(name) => Ok(PatternSegment::One(Some(name.to_owned()))),
             None if !part.contains(['{', '}', '*']) => Ok(PatternSegment::Literal(part.to_owned())),
+            None if !part[..part.len() - 1].contains(['{', '}', '*']) && part.ends_with('*') => {
+                Ok(PatternSegment::Prefix(part[..part.len() - 1].to_owned()))
+            }
             _ => Err(PatternError::BadSegment(part.to_owned())),
         },
     }
@@ -264,6 +288,7 @@ impl fmt::Display for Pattern {
         for segment in &self.segments {
             match segment {
                 PatternSegment::Literal(literal) => write!(f, "/{literal}")?,
+                PatternSegment::Prefix(prefix) => write!(f, "/{prefix}*")?,
                 PatternSegment::One(Some(name)) => write!(f, "/{{{name}}}")?,
                 PatternSegment::One(None) => f.write_str("/*")?,
                 PatternSegment::Rest => f.write_str("/**")?,

@@ -1,9 +1,11 @@
 //! What a read rule decides, in types that need no further reading: reuse, overrides, conditions, bypass.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName};
 
+use super::json_path::JsonPath;
 use super::raw::Directive;
 
 /// What becomes of an answer.
@@ -66,6 +68,48 @@ pub enum Condition {
         /// Whether there has to be a value.
         present: bool,
     },
+    /// The texts at a path are as a word list wants them.
+    Texts(Texts),
+}
+
+/// Texts in a body, compared with words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Texts {
+    /// Where they stand.
+    pub path: JsonPath,
+    /// How they have to be.
+    pub wanted: Wanted,
+    /// The words.
+    pub words: Vec<String>,
+    /// Whether ASCII case does not matter.
+    pub fold: bool,
+}
+
+/// How texts have to be to words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Some text is one of them.
+    AnyOf,
+    /// No text is one of them.
+    NoneOf,
+    /// Some text is none of them.
+    OtherThan,
+}
+
+impl Texts {
+    /// Whether it holds for a body; an error if that is no JSON.
+    pub fn hold(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
+        let found = self.path.some(body, &|text| self.counts(text))?;
+        Ok(found != (self.wanted == Wanted::NoneOf))
+    }
+
+    fn counts(&self, text: &str) -> bool {
+        let same = |word: &String| match self.fold {
+            true => word.eq_ignore_ascii_case(text),
+            false => word == text,
+        };
+        self.words.iter().any(same) != (self.wanted == Wanted::OtherThan)
+    }
 }
 
 impl Condition {
@@ -81,7 +125,33 @@ impl Condition {
             Condition::Statuses(statuses) => statuses.contains(&status),
             Condition::Json { pointer, equals } => at(pointer) == Some(equals),
             Condition::JsonPresent { pointer, present } => at(pointer).is_some() == *present,
+            Condition::Texts(texts) => {
+                let found = body.is_some_and(|body| texts.path.some_of(body, &|text| texts.counts(text)));
+                found != (texts.wanted == Wanted::NoneOf)
+            }
         }
+    }
+}
+
+/// A parameter that the query of a request has to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueryParameter {
+    /// Its name; ASCII case does not matter.
+    pub name: String,
+    /// What its value is compared with, as in [`Bypass::matches`].
+    pub matches: Vec<String>,
+}
+
+impl QueryParameter {
+    /// Whether a query has it.
+    pub fn is_in(&self, query: &str) -> bool {
+        let is_it = |pair: &str| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text| Cow::<[u8]>::from(percent_encoding::percent_decode_str(text));
+            decoded(name).eq_ignore_ascii_case(self.name.as_bytes())
+                && self.matches.iter().any(|glob| glob_matches(glob.as_bytes(), &decoded(value)))
+        };
+        query.split('&').any(is_it)
     }
 }
 

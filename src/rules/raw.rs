@@ -13,8 +13,10 @@ use serde::{Serialize, Serializer};
 
 use crate::units::Span;
 
+pub use conditions::{RawBypass, RawCondition, RawQuery};
 pub use tasks::RawTask;
 
+mod conditions;
 mod tasks;
 
 /// A rule pack: which reads are kept and for how long, and which writes overtake them.
@@ -52,8 +54,15 @@ pub struct RawMatch {
 #[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawRead {
-    /// The path template: `{name}` is one segment, `*` one unnamed, `**` any number.
+    /// The path template: `{name}` is one segment, `*` one unnamed, `**` any number, `list*` one that begins
+    /// so.
     pub path: String,
+    /// `[POST]` for what is asked by POST and changes nothing; it is passed. GET and HEAD when absent.
+    #[serde(default)]
+    pub methods: Vec<String>,
+    /// Only requests whose query has all of these.
+    #[serde(default)]
+    pub query: OneOrMany<RawQuery>,
     /// The freshness lifetime: a duration; `0s`: never stored but still collapsed; `pass`: neither, and
     /// never retried; `origin`: as RFC 9111 reads the response.
     pub ttl: RawTtl,
@@ -115,7 +124,8 @@ pub struct RawRead {
 pub struct RawWrite {
     /// The methods that the rule is about, in capitals.
     pub methods: Vec<String>,
-    /// The path template: `{name}` is one segment, `*` one unnamed, `**` any number.
+    /// The path template: `{name}` is one segment, `*` one unnamed, `**` any number, `list*` one that begins
+    /// so.
     pub path: String,
     /// The groups that the write overtakes, with fields of the body as `{body.x}` and of the query as
     /// `{query.x}`; none needs a reason.
@@ -135,30 +145,6 @@ pub struct RawWrite {
     /// Not built yet.
     #[serde(default, skip_serializing)]
     pub batch: Option<NotBuilt>,
-}
-
-/// A condition on an answer: its status, or a value in its JSON body.
-#[derive(Clone, Debug, Default, serde::Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawCondition {
-    /// The status is one of these.
-    pub statuses: Option<Vec<u16>>,
-    /// A JSON pointer (RFC 6901) into the body, for `equals` or `present`.
-    pub json: Option<String>,
-    /// The value that the pointer leads to.
-    pub equals: Option<serde_json::Value>,
-    /// Whether the pointer leads to a value other than null.
-    pub present: Option<bool>,
-}
-
-/// Callers that are always answered by the API itself.
-#[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawBypass {
-    /// The request field that is looked at.
-    pub header: String,
-    /// What its value is compared with; `*` stands for any characters.
-    pub matches: Vec<String>,
 }
 
 /// How long an answer is fresh.

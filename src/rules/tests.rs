@@ -56,7 +56,7 @@ fn mistakes(text: &str) -> Vec<String> {
 fn a_rule_has_what_is_written() {
     let set = pack(PACK);
     let path = "/api2/json/nodes/pve1/qemu/100/status/current";
-    let found = set.read(path).unwrap();
+    let found = set.read(path, None).unwrap();
     let rule = found.rule;
     assert_eq!((found.index, rule.line, rule.column, rule.source.as_str()), (0, 4, 5, "pack.yaml"));
     assert_eq!(rule.captures, ["format", "node", "vmid"]);
@@ -71,7 +71,7 @@ fn a_rule_has_what_is_written() {
     assert_eq!(rule.unless, [Condition::JsonPresent { pointer: "/data/lock".into(), present: true }]);
     assert_eq!(rule.bypass.len(), 1);
 
-    let rest = set.read("/api2/json/cluster/tasks").unwrap().rule;
+    let rest = set.read("/api2/json/cluster/tasks", None).unwrap().rule;
     assert_eq!(rest.reuse, Reuse::CollapseOnly);
     assert_eq!(
         (rest.stale_to, rest.anonymous, rest.per_endpoint, rest.disk),
@@ -79,9 +79,9 @@ fn a_rule_has_what_is_written() {
     );
     assert_eq!(rest.only, [Condition::Statuses(vec![200])]);
     assert_eq!(rest.overrides, Overrides { no_cache: true, max_age: true, ..Overrides::default() });
-    assert_eq!(set.read("/api2/json/cluster/nextid").unwrap().rule.reuse, Reuse::Pass);
-    assert_eq!(set.read("/api2").map(|found| found.index), None);
-    assert_eq!(set.read("/api2/json").unwrap().rule.reuse, Reuse::Origin);
+    assert_eq!(set.read("/api2/json/cluster/nextid", None).unwrap().rule.reuse, Reuse::Pass);
+    assert_eq!(set.read("/api2", None).map(|found| found.index), None);
+    assert_eq!(set.read("/api2/json", None).unwrap().rule.reuse, Reuse::Origin);
 }
 
 #[test]
@@ -160,9 +160,9 @@ writes:
         "p:15:11: a path pattern starts with `/`",
         "p:17:12: a status has three digits",
         "p:17:30: `x` is not a JSON pointer: it starts with `/`",
-        "p:17:52: `json` goes with one of `equals` (not null) and `present`",
+        "p:17:52: `json` goes with one of `equals` (not null), `present`, `any_of`, `none_of` and `other_than`",
         "p:18:13: a condition needs `statuses` or `json`",
-        "p:18:13: `json` goes with one of `equals` (not null) and `present`",
+        "p:18:13: `json` goes with one of `equals` (not null), `present`, `any_of`, `none_of` and `other_than`",
         "p:19:13: `a b` is not the name of a header field",
         "p:21:5: unknown field `tll`, expected one of",
         "p:24:15: `get` is not a method: they are written in capitals, as in POST",
@@ -237,7 +237,7 @@ fn packs_join_in_order() {
     let one = "api: none\nreads:\n  - {path: /a, ttl: 1s}\n";
     let two = "api: none\nreads:\n  - {path: '/{x}', ttl: 2s}\nwrites:\n  - {methods: [PUT], path: /a, invalidates: [g]}\n";
     let joined = RuleSet::join(vec![pack(one), pack(two)]).unwrap();
-    let index = |path| joined.read(path).map(|found| found.index);
+    let index = |path| joined.read(path, None).map(|found| found.index);
     assert_eq!((index("/a"), index("/b"), index("/")), (Some(0), Some(1), None));
     assert!(joined.write(&Method::PUT, "/a").is_some());
     // In front of another pack a rule covers on purpose.
@@ -245,7 +245,7 @@ fn packs_join_in_order() {
     for other in ["api: other", "api: none\nmatch: {case_insensitive: true}"] {
         assert!(RuleSet::join(vec![pack(one), pack(other)]).is_err(), "{other}");
     }
-    assert!(RuleSet::join(Vec::new()).unwrap().read("/a").is_none());
+    assert!(RuleSet::join(Vec::new()).unwrap().read("/a", None).is_none());
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn case_is_ignored_where_the_api_ignores_it() {
     let text = "api: none\nmatch: {case_insensitive: true}\nreads:\n  - {path: '/Sub/{id}', ttl: 1s, groups: ['Sub/{id}']}\n";
     let set = pack(text);
     let path = "/sUB/AbC";
-    let found = set.read(path).unwrap();
+    let found = set.read(path, None).unwrap();
     let group = found.rule.groups[0].render(path, &found.captures, &Fields::default());
     assert_eq!(group, Some(Group::Named("sub/abc".into())));
 }

@@ -1,10 +1,21 @@
 //! What clients of Azure Resource Manager see, with an upstream that plays its part.
 
+mod answers;
 mod keys;
 mod links;
+mod pack;
+mod passing;
 mod start;
+mod states;
 
 use super::support::{Options, Reply, Rig};
+
+/// A group.
+const GROUP: &str = "/subscriptions/s/resourceGroups/rg-alpha";
+
+/// A machine in it.
+const VM: &str =
+    "/subscriptions/s/resourceGroups/rg-alpha/providers/Microsoft.Compute/virtualMachines/web-01";
 
 /// Forebay with rules for Azure in front of one scripted upstream.
 async fn rig(rules: &str) -> Rig {

@@ -167,7 +167,7 @@ fn changes() -> Vec<Change> {
 /// What a stored or collapsed read belongs to: its rule's groups, its path and the paths above.
 fn groups_of_read(pack: &RuleSet, resource: &str) -> Option<BTreeSet<Group>> {
     let path = api(resource);
-    let found = pack.read(&path)?;
+    let found = pack.read(&path, None)?;
     if found.rule.reuse == Reuse::Pass {
         return None;
     }
@@ -217,7 +217,7 @@ fn every_read_has_a_policy_in_every_format() {
     for read in reads() {
         for format in ["json", "extjs"] {
             let path = format!("/api2/{format}{}", instance(read.path));
-            let found = pack.read(&path).unwrap_or_else(|| panic!("no rule for GET {}", read.path));
+            let found = pack.read(&path, None).unwrap_or_else(|| panic!("no rule for GET {}", read.path));
             assert!(found.rule.groups.len() <= 8, "{} has too many groups", found.rule.name);
             used.insert(found.index);
         }
@@ -238,7 +238,7 @@ fn only_what_asks_for_no_right_is_shared_with_everyone() {
     let pack = pack();
     for read in reads() {
         let path = api(&instance(read.path));
-        let rule = pack.read(&path).expect("every read has a policy").rule;
+        let rule = pack.read(&path, None).expect("every read has a policy").rule;
         if rule.share == Sharing::Everyone {
             assert!(["login", "world"].contains(&read.mark), "GET {} asks for a right", read.path);
         }
@@ -248,7 +248,7 @@ fn only_what_asks_for_no_right_is_shared_with_everyone() {
     for path in
         ["/cluster/resources", "/nodes", "/cluster/tasks", "/nodes/pve1/network", "/nodes/pve1/subscription"]
     {
-        let rule = pack.read(&api(path)).expect("every read has a policy").rule;
+        let rule = pack.read(&api(path), None).expect("every read has a policy").rule;
         assert_eq!(rule.share, Sharing::Principal, "{path}");
     }
 }
@@ -268,11 +268,11 @@ fn what_must_not_be_repeated_or_mixed_up_is_passed() {
         "/api2/html/cluster/resources",
     ];
     for path in passed {
-        let rule = pack.read(path).unwrap_or_else(|| panic!("no rule for {path}")).rule;
+        let rule = pack.read(path, None).unwrap_or_else(|| panic!("no rule for {path}")).rule;
         assert_eq!(rule.reuse, Reuse::Pass, "{path}");
     }
     for path in ["/", "/pve2/js/pvemanagerlib.js", "/novnc/app.js"] {
-        assert!(pack.read(path).is_none(), "{path} is not the API's");
+        assert!(pack.read(path, None).is_none(), "{path} is not the API's");
     }
 }
 

@@ -41,6 +41,7 @@ impl Rig {
             query: None,
             syntax: Syntax::Plain,
             ignored_query: &[],
+            variant: None,
         });
         let (one, other) = (secret.credential(&[b"one"]), secret.credential(&[b"other"]));
         let groups = Groups::new(secret);

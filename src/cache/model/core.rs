@@ -83,6 +83,7 @@ fn parts(path: &str) -> KeyParts<'_> {
         query: None,
         syntax: Syntax::Plain,
         ignored_query: &[],
+        variant: None,
     }
 }
 

@@ -1,5 +1,5 @@
-use http::HeaderMap;
 use http::header::HeaderName;
+use http::{HeaderMap, Method};
 
 use super::super::Credential;
 use super::*;
@@ -71,4 +71,73 @@ fn errors_have_the_form_that_clients_read() {
     assert_eq!(body, serde_json::json!({"error": {"code": "TooManyRequests", "message": "forebay: later"}}));
     assert_eq!(form.content_type, "application/json; charset=utf-8");
     assert_eq!(form.reason, None);
+}
+
+#[test]
+fn what_belongs_to_one_moment_or_one_caller_passes() {
+    const S: &str = "/subscriptions/s";
+    let none = HeaderMap::new();
+    let kept = [
+        "/resourcegroups/operations-list/providers/microsoft.compute/virtualmachines/secret-operation",
+        "/resourcegroups/operations/providers/microsoft.compute/virtualmachines/v",
+        "/providers/microsoft.operationalinsights/workspaces",
+        "/resourcegroups/g/providers/microsoft.keyvault/vaults/v/keys/k",
+        "/resourcegroups/g/providers/microsoft.network/networkinterfaces/listener",
+        "/providers/microsoft.compute/locations/eastus/vmsizes",
+        "/resourcegroups/g/providers/microsoft.compute/virtualmachines/v?api-version=1&$expand=instanceView&t=1",
+    ];
+    let passed = [
+        "/providers/microsoft.compute/locations/eastus/operations/0",
+        "/providers/microsoft.x/locations/operations/0",
+        "/providers/microsoft.compute/locations/eastus/diskoperations/0",
+        "/providers/microsoft.x/locations/eastus/asyncoperations/0",
+        "/providers/microsoft.x/locations/eastus/operationsstatus/0",
+        "/providers/microsoft.x/locations/eastus/somethingresults/0",
+        "/providers/microsoft.x/locations/eastus/jobstatuses/0",
+        "/operationresults/eyJ",
+        "/resourcegroups/g/providers/microsoft.resources/deployments/d/operationstatuses/0",
+        "/resourcegroups/g/providers/microsoft.web/sites/w/operationresults/0",
+        "/resourcegroups/g/providers/microsoft.search/searchservices/n/listquerykeys",
+        "/resourcegroups/g/providers/microsoft.x/y/z/adminkeys",
+        "/resourcegroups/g/providers/microsoft.keyvault/vaults/v/secrets/k",
+        "/resourcegroups/g/providers/microsoft.compute/virtualmachines/v?monitor=true",
+        "/resourcegroups/g/providers/microsoft.compute/virtualmachines/v?api-version=1&t=1&c=M&s=x&h=y",
+        "/resourcegroups/g/providers/microsoft.compute/virtualmachines/v?SIG=x",
+    ];
+    for (targets, expected) in [(&kept[..], false), (&passed[..], true)] {
+        for target in targets {
+            let target = format!("{S}{target}");
+            let (path, query) = target.split_once('?').map_or((&*target, None), |(p, q)| (p, Some(q)));
+            assert_eq!(passes(&Method::GET, path, query, &none), expected, "{target}");
+        }
+    }
+    assert!(passes(&Method::HEAD, S, None, &none));
+}
+
+#[test]
+fn fields_that_ask_for_something_else_pass() {
+    let cases = [
+        ("accept", "*/*", false),
+        ("accept", "application/json", false),
+        ("accept", "application/json; charset=utf-8; IEEE754Compatible=false", false),
+        ("accept", "application/json, text/plain, */*", false),
+        ("accept", "Application/JSON;q=0.9", false),
+        ("accept", "text/plain", true),
+        ("accept", "application/json;odata=fullmetadata", true),
+        ("accept", "application/xml, application/json", true),
+        ("accept", "text/html", true),
+        ("accept-language", "de", false),
+        ("if-match", "\"9\"", true),
+        ("if-none-match", "*", true),
+        ("if-modified-since", "Sat, 21 Nov 2026 00:00:00 GMT", true),
+        ("range", "bytes=0-1", true),
+        ("prefer", "wait=5", true),
+        ("commandname", "vm list", false),
+        ("odata-version", "4.0", false),
+    ];
+    for (name, value, expected) in cases {
+        let mut headers = HeaderMap::new();
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        assert_eq!(passes(&Method::GET, "/subscriptions/s", None, &headers), expected, "{name}: {value}");
+    }
 }

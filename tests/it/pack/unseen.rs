@@ -68,7 +68,7 @@ fn table() -> String {
     // Reads that the same calls change, for the same time, share a row.
     let mut rows: BTreeMap<(String, String), Vec<&str>> = BTreeMap::new();
     for (read, writes) in unseen {
-        let rule = pack.read(&api(&instance(read))).expect("every read has a policy").rule;
+        let rule = pack.read(&api(&instance(read)), None).expect("every read has a policy").rule;
         let Reuse::For(lifetime) = rule.reuse else { continue };
         let whole = lifetime + rule.stale_while_revalidate;
         if rule.share == Sharing::Everyone && whole > CONSTANT {

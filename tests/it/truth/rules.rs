@@ -47,7 +47,7 @@ impl Rules {
             share: Sharing::Credential,
             anonymous: true,
         };
-        let rules = self.sets.iter().filter_map(|set| Some(set.read(path)?.rule));
+        let rules = self.sets.iter().filter_map(|set| Some(set.read(path, None)?.rule));
         let allowed = rules.fold(nothing, |most, rule| {
             let (fresh, kept) = match rule.reuse {
                 Reuse::For(ttl) => (ttl, true),
