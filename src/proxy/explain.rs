@@ -69,6 +69,10 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
                 let query = Query { dialect, raw: raw_query, ignored: &found.rule.ignore_query };
                 let fields = Fields::from_query(raw_query.unwrap_or_default());
                 read(&mut explanation, rules, &found, &path, resource, &fields);
+                if found.rule.posted {
+                    (explanation.groups, explanation.invalidates) = (Vec::new(), Vec::new());
+                    explanation.reason.push_str(" It changes nothing, and is no write.");
+                }
                 if is_read && dialect.passes(method, &path, raw_query, &HeaderMap::new()) {
                     pass(&mut explanation);
                 } else if !matches!(found.rule.reuse, Reuse::Pass) {

@@ -246,8 +246,9 @@ impl GroupTemplate {
         let begins = template
             .split('/')
             .all(|wanted| target.next().is_some_and(|found| wanted.contains('{') || same(wanted, found)));
-        // A value may contain slashes, so a placeholder at the end takes whatever follows.
-        begins && (target.next().is_none() || self.kind == Kind::Subtree || template.ends_with('}'))
+        // A value may contain slashes, so one at the end takes whatever follows; a capture is one segment.
+        let open = matches!(self.parts.last(), Some(Part::Body(_) | Part::Query(_) | Part::Task(_)));
+        begins && (target.next().is_none() || self.kind == Kind::Subtree || open)
     }
 
     /// Whether some value renders both templates to the same group. Compared segment by segment, a

@@ -94,3 +94,38 @@ fn sharing_by_rights_is_explained() {
     assert_eq!(found.share.as_deref(), Some("rights"));
     assert!(found.reason.contains("has the same rights, by what the API itself says"), "{}", found.reason);
 }
+
+#[test]
+fn what_the_api_alone_answers_is_told() {
+    let pack = "\
+api: azure
+match: {case_insensitive: true}
+reads:
+  - {path: '/**/list*', methods: [POST], ttl: pass}
+  - {path: '/subscriptions/{s}/**', ttl: 30s, groups: ['all/{s}']}
+writes:
+  - {methods: [POST], path: '/subscriptions/{s}/**', invalidates: ['all/{s}', '/subscriptions/{s}']}
+";
+    let rules = RuleSet::parse("p", pack).expect("a pack");
+    let told = |method: Method, url: &str| explain(&rules, &method, url);
+    let kept = told(Method::GET, "https://management.azure.com/Subscriptions/S/x?b=1&%24A=2");
+    assert_eq!(kept.key.as_deref(), Some("/Subscriptions/S/x?$a=2&b=1"));
+    assert_eq!(kept.groups, ["all/s", "/subscriptions/s/x"]);
+    assert_eq!(kept.invalidates, ["POST /subscriptions/{s}/**"]);
+    for (method, url) in [
+        (Method::GET, "/subscriptions/s/operationresults/x"),
+        (Method::GET, "/subscriptions/s/x?monitor=true"),
+        (Method::HEAD, "/subscriptions/s/x"),
+        (Method::POST, "/subscriptions/s/x/y/listKeys"),
+    ] {
+        let passed = told(method, url);
+        assert_eq!(
+            (passed.ttl.as_deref(), passed.key, passed.groups.len()),
+            (Some("pass"), None, 0),
+            "{url}"
+        );
+        assert!(passed.invalidates.is_empty(), "{url}");
+    }
+    let write = told(Method::POST, "/subscriptions/S/x/start");
+    assert_eq!(write.invalidates, ["all/s", "/subscriptions/s"]);
+}
