@@ -1,6 +1,7 @@
 //! The process: every part put together from settings, reloaded as one, drained as one.
 
 mod core;
+mod forward;
 mod logs;
 mod probe;
 
@@ -65,6 +66,7 @@ pub enum AppError {
 pub struct App {
     core: Arc<Core>,
     addresses: Vec<SocketAddr>,
+    forwards: Vec<SocketAddr>,
     admin: Option<Listener>,
     background: Vec<JoinHandle<()>>,
 }
@@ -91,6 +93,11 @@ impl Sites {
         let mut sites: Vec<_> = self.0.lock().sites.values().map(|(_, proxy)| proxy.site()).collect();
         sites.sort_by(|a, b| a.config.name.cmp(&b.config.name));
         sites
+    }
+
+    /// What answers for the upstream `name`.
+    fn proxy(&self, name: &str) -> Option<Proxy> {
+        self.0.lock().sites.get(name).map(|(_, proxy)| proxy.clone())
     }
 
     /// Forgets the upstreams that `stays` does not pick, and gives their numbers.
@@ -121,21 +128,27 @@ impl App {
         let built = plan_sites(&settings, &shared, &sites)?;
         install(&sites, &shared, built);
         for listener in &settings.listeners {
-            let proxy = sites.0.lock().sites.get(&listener.upstream).map(|(_, proxy)| proxy.clone());
-            let proxy = proxy.expect("the configuration refuses a listener without its upstream");
+            let proxy = sites
+                .proxy(&listener.upstream)
+                .expect("the configuration refuses a listener without its upstream");
             let service = Service { proxy, front: listener.front.clone() };
             let bound = Listener::bind(listener.config.clone(), service, &shared.registry).await?;
             listeners.push(Serving { listener: bound, upstream: listener.upstream.clone() });
         }
-        let addresses = listeners.iter().map(|serving| serving.listener.address()).collect();
+        let addresses: Vec<_> = listeners.iter().map(|serving| serving.listener.address()).collect();
         let background =
             vec![tokio::spawn(upkeep(shared.clone())), tokio::spawn(follow(shared.clone(), sites.clone()))];
         let core = Core::new(shared, sites, settings, listeners);
         let admin = start_admin(&core).await;
-        if admin.is_err() {
+        let admin_address = admin.iter().flatten().map(Listener::address).collect::<Vec<_>>();
+        let forwards = match &admin {
+            Ok(_) => forward::start(&core, [&addresses[..], &admin_address].concat()).await,
+            Err(_) => Ok(Vec::new()),
+        };
+        if admin.is_err() || forwards.is_err() {
             background.iter().for_each(JoinHandle::abort);
         }
-        Ok(App { core, addresses, admin: admin?, background })
+        Ok(App { core, addresses, admin: admin?, forwards: forwards?, background })
     }
 
     /// Takes a new configuration in one swap per upstream. Addresses, TLS and the size of the cache
@@ -167,6 +180,19 @@ impl App {
         self.addresses.clone()
     }
 
+    /// Where clients connect that use forebay as their forward proxy, in the order of the configuration.
+    pub fn forward_addresses(&self) -> Vec<SocketAddr> {
+        self.forwards.clone()
+    }
+
+    /// The CA that the clients of a forward proxy must trust, if one serves hosts itself: its file, and its
+    /// SHA-256.
+    pub fn forward_ca(&self) -> Option<(PathBuf, String)> {
+        let forwards = self.core.forwards.lock();
+        let mint = forwards.iter().find_map(|forwarding| forwarding.forward.mint())?;
+        Some((mint.ca_path(), mint.ca_fingerprint_sha256()))
+    }
+
     /// Where the admin address is served.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Listener::address)
@@ -188,6 +214,8 @@ impl App {
         let mut draining = JoinSet::new();
         let listeners = std::mem::take(&mut *self.core.listeners.lock());
         listeners.into_iter().for_each(|serving| drop(draining.spawn(serving.listener.drain())));
+        let forwards = std::mem::take(&mut *self.core.forwards.lock());
+        forwards.into_iter().for_each(|forward| drop(draining.spawn(forward.listener.drain())));
         draining.join_all().await;
         if let Some(admin) = self.admin {
             admin.drain().await;

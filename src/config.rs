@@ -14,8 +14,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 pub use settings::{
-    AdminSettings, CacheSettings, ListenerSettings, LogFormat, LogLevel, LogSettings, Settings,
-    UpstreamSettings,
+    AdminSettings, CacheSettings, ForwardSettings, Intercept, ListenerSettings, LogFormat, LogLevel,
+    LogSettings, Settings, UpstreamSettings,
 };
 
 use crate::rules::document::MAX_FILE;

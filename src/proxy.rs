@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod carried;
 mod changes;
+mod connect;
 mod content;
 mod counters;
 mod error;
@@ -28,6 +29,7 @@ mod share;
 mod site;
 mod tasks;
 mod tunnel;
+mod tunnels;
 mod watch;
 mod write;
 
@@ -39,6 +41,9 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 pub use body::Body;
+pub use connect::{
+    ConnectCounters, ConnectOutcome, connect_target, connected, is_for, not_connected, refused,
+};
 pub use error::Failure;
 pub use explain::{Explanation, explain};
 pub use feed::{FeedConfig, FeedStanding, FeedState};
@@ -47,6 +52,7 @@ pub use operations::{Origin as OperationOrigin, Shown as OperationShown};
 pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
+pub use tunnels::{AllTunnels, TunnelLimits, TunnelPlace, Tunnels};
 pub use watch::watch;
 
 use lookup::Lookup;
@@ -87,6 +93,11 @@ impl Proxy {
     /// The answer to what was refused before it was a request.
     pub fn refused(&self, status: StatusCode, message: &'static str) -> Response<Body> {
         error::refused(self.site.load().dialect(), status, message)
+    }
+
+    /// The answer to a request inside of a connection to another host than it is for.
+    pub fn misdirected(&self) -> Response<Body> {
+        error::misdirected(self.site.load().dialect())
     }
 
     /// The life of a request. Only what a hit needs happens here, without a wait and without an

@@ -1,5 +1,6 @@
 //! HTTP caching as pure functions (RFC 9110, 9111, 9211, 5861): no sockets, no clocks, no state.
 
+pub mod authority;
 pub mod cache_control;
 pub mod cache_status;
 pub mod conditional;

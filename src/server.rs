@@ -10,7 +10,9 @@
 mod admission;
 pub mod certs;
 mod connection;
+mod flag;
 mod guard;
+mod inside;
 mod listener;
 mod refusal;
 pub mod signals;
@@ -34,9 +36,10 @@ use http_body::Body;
 use hyper::body::Incoming;
 use rustls_pki_types::CertificateDer;
 
+pub use self::inside::{Inside, InsideTls};
 pub use self::listener::{FreshTls, Listener};
 pub use self::refusal::{MAX_FIELDS, Refusal};
-pub use self::tls::configure as tls_config;
+pub use self::tls::{configure as tls_config, minted as minted_tls_config};
 
 /// One listener and its limits.
 #[derive(Clone, Debug)]
@@ -136,7 +139,8 @@ pub trait Handler: Clone + Send + Sync + 'static {
     /// Answers one request. Over HTTP/1 it runs to its end even if the client has gone, because a client
     /// that has closed its sending side may still be waiting: only writing the answer tells. It is dropped
     /// when an HTTP/2 stream is reset and when a drain runs out of time. To switch protocols, take
-    /// `hyper::upgrade::on(&mut request)` and answer 101, or 2xx to `CONNECT`.
+    /// `hyper::upgrade::on(&mut request)` and answer 101, or 2xx to `CONNECT`; what follows a `CONNECT` can be
+    /// served here with the [`Inside`] among its extensions.
     fn handle(
         &self,
         request: Request<Incoming>,

@@ -26,10 +26,12 @@ pub use config::{
     LimitMatches, RetryConfig, RetryPolicy, TlsConfig, Trust, UpstreamConfig,
 };
 pub use counter::CallCounter;
+pub use dial::{DialError, dial};
 pub use message::{
     Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, Repeat, SendError, Terms,
     Urgency,
 };
+pub use splice::{Ended, splice};
 
 mod admit;
 mod alarm;
@@ -39,6 +41,7 @@ mod config;
 mod connect;
 mod connection;
 mod counter;
+mod dial;
 mod endpoint;
 mod gauge;
 mod limit;
@@ -48,6 +51,7 @@ mod pause;
 mod pool;
 mod request;
 mod retry;
+mod splice;
 #[cfg(test)]
 mod tests;
 mod tls;

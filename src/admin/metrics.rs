@@ -6,7 +6,7 @@ use crate::proxy::Shared;
 use crate::telemetry::Registry;
 
 /// What every metric means.
-const HELP: [(&str, &str); 25] = [
+const HELP: &[(&str, &str)] = &[
     ("forebay_requests_total", "Requests of clients by upstream, rule and what became of them"),
     (
         "forebay_upstream_requests_total",
@@ -39,7 +39,9 @@ const HELP: [(&str, &str); 25] = [
         "Whether changes made elsewhere are seen: 1 while the API's change feed is read or nothing is kept, else 0",
     ),
     ("forebay_audits_total", "Hits compared with the API, by rule and result"),
-    ("forebay_tunnels", "Upgraded connections that are open"),
+    ("forebay_tunnels", "Connections that have left HTTP and are open: upgrades and CONNECTs"),
+    ("forebay_tunnels_refused_total", "Upgrades and CONNECTs refused because as many as may be were open"),
+    ("forebay_connects_total", "What became of requests to forward proxies"),
     ("forebay_connections", "Connections of clients that are open"),
     (
         "forebay_connection_limit_total",

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::forward::{self, Forwarding};
 use super::{AppError, Serving, Sites, check_token, install, plan_sites, probe};
 use crate::admin::{Process, ReloadError};
-use crate::config::{self, ListenerSettings, Settings};
+use crate::config::{self, ForwardSettings, ListenerSettings, Settings};
 use crate::proxy::{Shared, Site};
 use crate::server::FreshTls;
 
@@ -20,6 +21,8 @@ pub(super) struct Core {
     pub settings: Mutex<Settings>,
     /// Where clients connect; emptied by a drain.
     pub listeners: Mutex<Vec<Serving>>,
+    /// Where those connect that use a forward proxy; emptied by a drain.
+    pub forwards: Mutex<Vec<Forwarding>>,
     pub draining: AtomicBool,
     /// Told after every reload.
     pub reloaded: Notify,
@@ -39,6 +42,7 @@ impl Core {
             sites,
             settings: Mutex::new(settings),
             listeners: Mutex::new(listeners),
+            forwards: Mutex::default(),
             draining: AtomicBool::new(false),
             reloaded: Notify::new(),
             reloading: tokio::sync::Mutex::default(),
@@ -53,9 +57,11 @@ impl Core {
         let built = plan_sites(&settings, &self.shared, &self.sites)?;
         let certificates: Result<Vec<_>, _> =
             self.listeners.lock().iter().map(|serving| serving.listener.read_tls()).collect();
+        let forwards = forward::plan_all(&self.forwards.lock(), &settings)?;
         // From here on nothing fails.
         certificates?.into_iter().for_each(FreshTls::install);
         install(&self.sites, &self.shared, built);
+        forwards.install(|name| self.sites.proxy(name));
         self.close_removed(&settings);
         self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
         let mut current = self.settings.lock();
@@ -69,7 +75,11 @@ impl Core {
                     l.front.clone(),
                 )
             };
-            s.listeners.iter().map(of).collect::<Vec<_>>()
+            let forward = |f: &ForwardSettings| (f.config.address, f.config.tls.clone());
+            (
+                s.listeners.iter().map(of).collect::<Vec<_>>(),
+                s.forwards.iter().map(forward).collect::<Vec<_>>(),
+            )
         };
         if addresses(&current) != addresses(&settings)
             || current.cache != settings.cache
@@ -99,6 +109,9 @@ impl Core {
         for Serving { listener, upstream } in listeners.extract_if(.., is_gone) {
             tracing::info!(%upstream, address = %listener.address(), "closed: the upstream was removed");
             tokio::spawn(listener.drain());
+        }
+        for Forwarding { forward, .. } in self.forwards.lock().iter() {
+            forward.retain(has);
         }
         let served: Vec<&str> = listeners.iter().map(|serving| serving.upstream.as_str()).collect();
         let gone = self.sites.retain(|name| has(name) || served.contains(&name));

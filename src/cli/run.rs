@@ -109,6 +109,18 @@ fn announce(app: &App, settings: &Settings) {
             );
         }
     }
+    for (address, forward) in app.forward_addresses().iter().zip(&settings.forwards) {
+        let scheme = if forward.config.tls.is_some() { "https" } else { "http" };
+        tracing::info!("a forward proxy: clients set HTTPS_PROXY={scheme}://{address}");
+    }
+    if let Some((path, fingerprint)) = app.forward_ca() {
+        tracing::info!(
+            %fingerprint,
+            "clients of a forward proxy must trust the CA in {} besides the public roots: SSL_CERT_FILE (Go, \
+             OpenSSL) and REQUESTS_CA_BUNDLE (Python) name a file with both, NODE_EXTRA_CA_CERTS this one alone",
+            path.display()
+        );
+    }
     if let Some(address) = app.admin_address() {
         tracing::info!("metrics, health and the API for operators at http://{address}");
     }

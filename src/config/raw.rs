@@ -16,7 +16,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use crate::rules::raw::NotBuilt;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Span};
 
 pub use resilience::*;
 pub use upstream::*;
@@ -41,6 +41,9 @@ pub struct RawConfig {
     /// How much is kept.
     #[serde(default)]
     pub cache: RawCache,
+    /// Connections that leave HTTP: upgrades such as those of consoles, and what forward proxies tunnel.
+    #[serde(default)]
+    pub tunnels: RawTunnels,
     /// The APIs, by a name of your choice.
     pub upstreams: BTreeMap<String, RawUpstream>,
 }
@@ -60,10 +63,23 @@ pub struct RawListener {
     /// How clients reach this address (https://lab.example), for addresses in answers that lead back to
     /// the API and must lead here. Default: the scheme and the Host of each request.
     pub public_url: Option<String>,
-    /// Not built yet.
-    pub intercept: Option<NotBuilt>,
-    /// Not built yet.
-    pub tunnel: Option<NotBuilt>,
+    /// Makes this address a forward proxy for clients whose base URL cannot be changed. CONNECT to these hosts
+    /// is served here, each by the upstream that is named, with a certificate from the CA in `certs`. A host,
+    /// or `*.` and a domain; the port is 443 unless one is named.
+    pub intercept: Option<BTreeMap<String, String>>,
+    /// The hosts that a forward proxy passes through untouched: a host, `*.` and a domain, or `*` for every
+    /// name; the port is 443 unless one is named. Everything else is refused.
+    pub tunnel: Option<Vec<String>>,
+}
+
+/// Connections that leave HTTP. They hold no place among the calls to an API.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTunnels {
+    /// How many there may be at once through one upstream, or through all forward proxies. Default: 1000.
+    pub most: Option<u32>,
+    /// For how long nothing may come either way. Default: 1h.
+    pub idle: Option<Span>,
 }
 
 /// TLS towards clients: `auto`, or files.

@@ -2,6 +2,7 @@
 
 pub(super) mod coverage;
 mod credential;
+mod forward;
 pub(super) mod packs;
 mod resilience;
 mod upstream;
@@ -13,7 +14,7 @@ use super::raw::{Address, Protocol, RawConfig, RawListener, RawTlsIn};
 use super::settings::{
     AdminSettings, CacheSettings, ListenerSettings, LogSettings, Settings, UpstreamSettings,
 };
-use crate::proxy::{Front, PublicUrl, PublicUrlError};
+use crate::proxy::{Front, PublicUrl, PublicUrlError, TunnelLimits};
 use crate::rules::document::{Document, Step, at};
 use crate::rules::{Diagnostic, Severity};
 use crate::server::{ListenerConfig, Protocols, TlsIn};
@@ -69,9 +70,13 @@ impl Resolver<'_> {
             upstreams.push(settings);
         }
         let certs = certs(self.directory, raw.certs.as_deref());
+        let tunnels = self.tunnels(raw);
+        upstreams.iter_mut().for_each(|upstream| upstream.site.tunnels = tunnels);
         let mut settings = Settings {
             file: None,
             listeners: self.listeners(raw, &upstreams, &certs),
+            forwards: self.forwards(raw, &certs),
+            tunnels,
             admin: self.admin(raw),
             cache: self.cache(raw),
             log: LogSettings { level: raw.log.level, format: raw.log.format, requests: raw.log.requests },
@@ -83,7 +88,7 @@ impl Resolver<'_> {
             settings.choose(name, rules);
         }
         self.addresses(raw, &settings);
-        if !settings.listeners.is_empty() {
+        if !settings.listeners.is_empty() || !settings.forwards.is_empty() {
             self.unserved(&settings);
         }
         settings
@@ -116,7 +121,7 @@ impl Resolver<'_> {
             self.error(&at!["listen"], "at least one address is needed; leave `listen` out for the default");
         }
         let mut settings = Vec::with_capacity(listeners.len());
-        for (index, listener) in listeners.iter().enumerate() {
+        for (index, listener) in listeners.iter().enumerate().filter(|(_, one)| !forward::is_meant(one)) {
             settings.extend(self.listener(listener, &at!["listen", index], only, raw, certs));
         }
         settings
@@ -130,9 +135,31 @@ impl Resolver<'_> {
         config: &RawConfig,
         certs: &Path,
     ) -> Option<ListenerSettings> {
-        let keys = [("intercept", raw.intercept.is_some()), ("tunnel", raw.tunnel.is_some())];
-        self.not_built(here, &keys, "");
         let front = Front::Named { public_url: self.public_url(here, raw.public_url.as_deref()) };
+        let listener = self.listener_config(raw, here, certs);
+        let upstream = match (&raw.upstream, only) {
+            (Some(name), _) if !config.upstreams.contains_key(name) => {
+                let known: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
+                let message = format!("there is no upstream `{name}`; there is {}", known.join(", "));
+                self.error(&[here, &at!["upstream"]].concat(), message);
+                return None;
+            }
+            (Some(name), _) => name.clone(),
+            (None, Some(only)) => only.to_owned(),
+            (None, None) => {
+                self.error(
+                    here,
+                    "there are several upstreams: name with `upstream` which this address serves",
+                );
+                return None;
+            }
+        };
+        let protocols_named = raw.protocols.is_some();
+        Some(ListenerSettings { config: listener, upstream, front, protocols_named })
+    }
+
+    /// What any listener has, whatever it serves.
+    fn listener_config(&mut self, raw: &RawListener, here: &[Step], certs: &Path) -> ListenerConfig {
         let mut listener = ListenerConfig::new(raw.address.0);
         listener.tls = match &raw.tls {
             None => None,
@@ -153,25 +180,7 @@ impl Resolver<'_> {
                 self.error(&[here, &at!["protocols"]].concat(), "at least one of http/1.1 and h2");
             }
         }
-        let upstream = match (&raw.upstream, only) {
-            (Some(name), _) if !config.upstreams.contains_key(name) => {
-                let known: Vec<&str> = config.upstreams.keys().map(String::as_str).collect();
-                let message = format!("there is no upstream `{name}`; there is {}", known.join(", "));
-                self.error(&[here, &at!["upstream"]].concat(), message);
-                return None;
-            }
-            (Some(name), _) => name.clone(),
-            (None, Some(only)) => only.to_owned(),
-            (None, None) => {
-                self.error(
-                    here,
-                    "there are several upstreams: name with `upstream` which this address serves",
-                );
-                return None;
-            }
-        };
-        let protocols_named = raw.protocols.is_some();
-        Some(ListenerSettings { config: listener, upstream, front, protocols_named })
+        listener
     }
 
     fn public_url(&mut self, here: &[Step], text: Option<&str>) -> Option<PublicUrl> {
@@ -225,7 +234,10 @@ impl Resolver<'_> {
     /// An upstream that no listener serves is probably a slip.
     fn unserved(&mut self, settings: &Settings) {
         for upstream in &settings.upstreams {
-            if !settings.listeners.iter().any(|listener| listener.upstream == upstream.name) {
+            let intercepts = settings.forwards.iter().flat_map(|forward| &forward.intercept);
+            let served = (settings.listeners.iter().map(|listener| &listener.upstream))
+                .chain(intercepts.map(|intercept| &intercept.upstream));
+            if !served.into_iter().any(|served| *served == upstream.name) {
                 let message = format!("no address under `listen` serves `{}`", upstream.name);
                 let diagnostic = self.document.key_error(&at!["upstreams", upstream.name.as_str()], message);
                 self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
@@ -322,6 +334,8 @@ impl Settings {
         let mut settings = Settings {
             file: None,
             listeners: vec![default_listener(&upstream, listen.unwrap_or(DEFAULT_LISTENER), &certs)],
+            forwards: Vec::new(),
+            tunnels: TunnelLimits::default(),
             certs,
             threads: None,
             log: LogSettings::default(),

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 pub use super::raw::{LogFormat, LogLevel};
 use crate::dialect::Dialect;
-use crate::proxy::{Front, SiteConfig};
+use crate::proxy::{Front, SiteConfig, TunnelLimits};
 use crate::rules::{RuleSet, builtin};
+use crate::semantics::authority::Target;
 use crate::server::{ListenerConfig, Protocols, TlsIn};
 use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
 
@@ -15,9 +16,13 @@ use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
 pub struct Settings {
     /// The file that they were read from; `None` when they were put together otherwise.
     pub file: Option<PathBuf>,
-    /// Where clients connect; at least one.
+    /// Where clients connect that call forebay itself.
     pub listeners: Vec<ListenerSettings>,
-    /// Where `tls: auto` keeps its CA and certificate.
+    /// Where clients connect that use forebay as their forward proxy.
+    pub forwards: Vec<ForwardSettings>,
+    /// What tunnels may take.
+    pub tunnels: TunnelLimits,
+    /// Where `tls: auto` and interception keep their CA, and `auto` its certificate.
     pub certs: PathBuf,
     /// Worker threads; `None` for one per core.
     pub threads: Option<usize>,
@@ -42,6 +47,28 @@ pub struct ListenerSettings {
     pub front: Front,
     /// Whether the protocols were named; otherwise the dialect of the API decides them.
     pub protocols_named: bool,
+}
+
+/// One address that is a forward proxy.
+#[derive(Clone, Debug)]
+pub struct ForwardSettings {
+    /// The listener itself.
+    pub config: ListenerConfig,
+    /// Which hosts are served here, and by which upstream; exact ones first.
+    pub intercept: Vec<Intercept>,
+    /// Which hosts are passed through.
+    pub tunnel: Vec<Target>,
+    /// The protocols inside of an intercepted connection; `None`: as the dialect of the API has them.
+    pub protocols: Option<Protocols>,
+}
+
+/// A host that a forward proxy serves itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intercept {
+    /// The host, or those below a domain.
+    pub target: Target,
+    /// The name of the upstream that answers.
+    pub upstream: String,
 }
 
 /// What is logged.
@@ -137,8 +164,9 @@ impl Settings {
     /// packs, certificates, keys, credentials, the token.
     pub fn files(&self) -> Vec<PathBuf> {
         let mut files: Vec<PathBuf> = self.admin.token_file.iter().cloned().collect();
-        for listener in &self.listeners {
-            files.extend(listener.config.tls.iter().flat_map(TlsIn::files));
+        let configs = self.listeners.iter().map(|listener| &listener.config);
+        for config in configs.chain(self.forwards.iter().map(|forward| &forward.config)) {
+            files.extend(config.tls.iter().flat_map(TlsIn::files));
         }
         for upstream in &self.upstreams {
             let tls = &upstream.upstream.tls;

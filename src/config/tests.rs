@@ -135,7 +135,7 @@ listen:
   - {address: 127.0.0.1:9006, upstream: nowhere}
   - {address: 127.0.0.1:9006, protocols: [], public_url: x}
   - {address: 127.0.0.1:2, tls: yes}
-  - {address: 127.0.0.1:3, tls: {certificate: none.pem, key: none.pem}, tunnel: ['*'], intercept: {}}
+  - {address: 127.0.0.1:3, tls: {certificate: none.pem, key: none.pem}}
 threads: 0
 cache: {memory: 1KiB, max_object: 8MiB, disk: {path: /x, size: 1GiB}, redis: x}
 loging: {}
@@ -173,8 +173,6 @@ upstreams:
         "forebay.yaml:6:5: there are several upstreams",
         "forebay.yaml:6:47: `none.pem` cannot be read",
         "forebay.yaml:6:62: `none.pem` cannot be read",
-        "forebay.yaml:6:73: `tunnel` is part of the contract but not built yet",
-        "forebay.yaml:6:88: `intercept` is part of the contract but not built yet",
         "forebay.yaml:7:10: from 1 to 1024",
         "forebay.yaml:8:17: at least 1MiB",
         "forebay.yaml:8:35: more than zero and at most `memory`",

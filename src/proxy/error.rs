@@ -9,6 +9,9 @@ use crate::dialect::Dialect;
 use crate::semantics::cache_status::{CacheStatus, Detail};
 use crate::upstream::SendError;
 
+/// Tunnels are long: whoever found no place for one need not ask again at once.
+const TUNNEL_RETRY: u32 = 10;
+
 /// Why a request has no answer of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
@@ -33,6 +36,8 @@ pub enum Failure {
         /// Seconds until it is worth to come again.
         retry_after: u32,
     },
+    /// As many connections have left HTTP as may.
+    TooManyTunnels,
     /// The client's own body broke off.
     RequestBody,
     /// The client's body is larger than what can be held to measure it.
@@ -49,6 +54,10 @@ pub enum Failure {
     BadRequest(&'static str),
     /// A method that makes no sense at this address.
     Method,
+    /// What a forward proxy does not forward, and why.
+    NotForwarded(&'static str),
+    /// A request for another host than the one that its connection was made to.
+    Misdirected,
     /// `only-if-cached` and nothing usable is stored.
     OnlyIfCached,
     /// The task that fetched ended without a word.
@@ -83,14 +92,17 @@ impl Failure {
             Failure::Unreachable | Failure::Lost | Failure::Unconfirmed => StatusCode::BAD_GATEWAY,
             Failure::Precondition => StatusCode::PRECONDITION_FAILED,
             Failure::TimedOut | Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
-            Failure::QueueFull { .. } | Failure::QueueTimeout { .. } | Failure::Paused { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            Failure::QueueFull { .. }
+            | Failure::QueueTimeout { .. }
+            | Failure::Paused { .. }
+            | Failure::TooManyTunnels => StatusCode::TOO_MANY_REQUESTS,
             Failure::RequestBody | Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Failure::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Failure::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Failure::NotForwarded(_) => StatusCode::FORBIDDEN,
+            Failure::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Failure::LeaderLost => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -102,12 +114,17 @@ impl Failure {
             Failure::TimedOut => Detail::Timeout,
             Failure::Lost | Failure::Unconfirmed => Detail::Lost,
             Failure::Precondition => Detail::Precondition,
-            Failure::QueueFull { .. } | Failure::QueueTimeout { .. } | Failure::NoRoom => Detail::Limited,
+            Failure::QueueFull { .. }
+            | Failure::QueueTimeout { .. }
+            | Failure::NoRoom
+            | Failure::TooManyTunnels => Detail::Limited,
             Failure::Paused { .. } => Detail::Paused,
             Failure::RequestBody
             | Failure::BodyTooLarge
             | Failure::TooManyFields
             | Failure::BadRequest(_)
+            | Failure::NotForwarded(_)
+            | Failure::Misdirected
             | Failure::Method => Detail::BadRequest,
             Failure::OnlyIfCached => Detail::OnlyIfCached,
             Failure::LeaderLost => Detail::Internal,
@@ -123,6 +140,7 @@ impl Failure {
             Failure::QueueFull { .. } => "forebay: too many calls are waiting for the API",
             Failure::QueueTimeout { .. } => "forebay: the limit on calls to the API is reached",
             Failure::Paused { .. } => "forebay: the API asked for a pause",
+            Failure::TooManyTunnels => "forebay: as many tunnels as may be are open",
             Failure::RequestBody => "forebay: the request's content broke off",
             Failure::BodyTooLarge => {
                 "forebay: the request's content is too large without a Content-Length; send one"
@@ -135,7 +153,8 @@ impl Failure {
             Failure::TooManyFields => {
                 "forebay: the request has more or longer header fields than the API takes"
             }
-            Failure::BadRequest(why) => why,
+            Failure::BadRequest(why) | Failure::NotForwarded(why) => why,
+            Failure::Misdirected => "forebay: the request is for another host than its connection",
             Failure::Method => "forebay: the method is not served at this address",
             Failure::OnlyIfCached => {
                 "forebay: nothing stored answers this, and only-if-cached forbids to ask"
@@ -162,6 +181,7 @@ impl Failure {
             Failure::QueueFull { retry_after }
             | Failure::QueueTimeout { retry_after }
             | Failure::Paused { retry_after } => Some(retry_after.clamp(1, 60)),
+            Failure::TooManyTunnels => Some(TUNNEL_RETRY),
             _ => None,
         }
     }
@@ -174,6 +194,21 @@ impl Failure {
         }
         response
     }
+}
+
+/// The answer to a CONNECT, or to what should have been one. Its sentence is the reason phrase too, which is
+/// all that most clients show of it.
+pub(super) fn not_connected(failure: Failure) -> Response<Body> {
+    let mut response = failure.response(Dialect::Plain, "");
+    if let Ok(reason) = ReasonPhrase::try_from(failure.message().as_bytes()) {
+        response.extensions_mut().insert(reason);
+    }
+    response
+}
+
+/// The answer to a request inside of a connection to another host (RFC 9110 §15.5.20).
+pub(super) fn misdirected(dialect: Dialect) -> Response<Body> {
+    Failure::Misdirected.response(dialect, "")
 }
 
 /// The answer to what a listener refused before it was a request.

@@ -5,10 +5,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use http::HeaderName;
-use metrics::{Counter, Gauge, Histogram};
+use metrics::{Counter, Histogram};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use tokio::sync::Semaphore;
 
 use super::audit::Audits;
 use super::content::Room;
@@ -17,6 +16,7 @@ use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
 use super::rights::Rights;
+use super::tunnels::{AllTunnels, TunnelLimits, Tunnels};
 use super::{Failure, links, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
@@ -38,9 +38,6 @@ const UNCACHEABLE_FOR: Duration = Duration::from_secs(60);
 /// For how long a console's websocket may follow its POST to the same endpoint: its ticket is valid
 /// for 40 s.
 const CONSOLE_FOR: Duration = Duration::from_secs(60);
-
-/// How many upgraded connections an upstream has at once; one more is told to come again.
-const MAX_TUNNELS: usize = 1_000;
 
 /// What all upstreams of the process share; it outlives every reload.
 pub struct Shared {
@@ -74,6 +71,8 @@ pub struct Shared {
     epochs: Mutex<Epochs>,
     /// What is known of changes made elsewhere, by upstream, for those that are served.
     feeds: Mutex<HashMap<u32, Weak<Feed>>>,
+    /// The tunnels.
+    pub tunnels: AllTunnels,
 }
 
 /// Why groups were invalidated: the labels of `forebay_invalidations_total`.
@@ -138,6 +137,7 @@ impl Shared {
             consoles: Cache::new(10_000),
             epochs: Mutex::default(),
             feeds: Mutex::default(),
+            tunnels: AllTunnels::default(),
             secret,
         })
     }
@@ -215,6 +215,8 @@ pub struct SiteConfig {
     pub audit: Share,
     /// The captures that a limit counts by; calls carry these along.
     pub limit_captures: Vec<String>,
+    /// How many upgraded connections there may be, and how silent.
+    pub tunnels: TunnelLimits,
 }
 
 impl Default for SiteConfig {
@@ -231,6 +233,7 @@ impl Default for SiteConfig {
             feed: FeedConfig::default(),
             audit: Share(0.0),
             limit_captures: Vec::new(),
+            tunnels: TunnelLimits::default(),
         }
     }
 }
@@ -256,15 +259,14 @@ pub struct Site {
     pub(super) unmatched: RuleMetrics,
     pub(super) seconds: Histogram,
     pub(super) collapsed: Counter,
-    pub(super) tunnels: Gauge,
     /// How far the news of changes made elsewhere has come.
     pub(super) feed: Arc<Feed>,
     /// What asking for the rights of credentials needs, where a rule shares by them.
     pub(super) rights: Option<Rights>,
     /// Which hits are compared with the API, and how many are now.
     pub(super) audits: Audits,
-    /// Places for upgraded connections.
-    pub(super) tunnel_places: Arc<Semaphore>,
+    /// The upgraded connections.
+    pub(super) tunnels: Arc<Tunnels>,
     /// Since when the API answers that it, or what is behind it, is down.
     outage: Mutex<Option<Timestamp>>,
 }
@@ -308,7 +310,7 @@ impl Site {
         let writes = rules.writes.iter().map(|rule| metrics(&rule.name)).collect();
         let seconds = shared.registry.histogram("forebay_request_seconds", &[("upstream", &config.name)]);
         let collapsed = shared.registry.counter("forebay_collapsed_total", &[("upstream", &config.name)]);
-        let tunnels = shared.registry.gauge("forebay_tunnels", &[("upstream", &config.name)]);
+        let tunnels = shared.tunnels.of(&shared.registry, &config.name);
         let unmatched = metrics("none");
         let feed = shared.feed(id, &config.name);
         let rights = Rights::new(&shared, id, &config, &rules, &reads);
@@ -330,7 +332,6 @@ impl Site {
             seconds,
             collapsed,
             tunnels,
-            tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
             outage: Mutex::new(None),
         };
         site.take_over();

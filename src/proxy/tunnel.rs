@@ -39,8 +39,9 @@ pub(super) async fn tunnel(
         }
         Caller::Ambiguous => None,
     };
-    let Ok(tunnel_place) = site.tunnel_places.clone().try_acquire_owned() else {
-        return asked.fail(&pass.path, Failure::QueueFull { retry_after: 10 });
+    let limits = site.config.tunnels;
+    let Some(place) = site.tunnels.enter(limits) else {
+        return asked.fail(&pass.path, Failure::TooManyTunnels);
     };
     let account = pass.caller.account(&site, client);
     let outgoing = Outgoing {
@@ -85,14 +86,11 @@ pub(super) async fn tunnel(
         head.fields.insert(header::UPGRADE, protocol);
     }
     let downstream = hyper::upgrade::on(&mut request);
-    let open = site.tunnels.clone();
     tokio::spawn(async move {
-        let _place = tunnel_place;
+        // One of them is missing when the client has gone before the 101 was written.
         let (Ok(downstream), Ok(upstream)) = tokio::join!(downstream, upstream) else { return };
-        open.increment(1.0);
-        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
-        let _either_side_may_break_off = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
-        open.decrement(1.0);
+        let ended = place.carry(TokioIo::new(downstream), TokioIo::new(upstream), limits.idle).await;
+        tracing::debug!(?ended, "a tunnel ended");
     });
     asked.conclude(Outcome::Other(Detail::Tunnel), respond::forwarded(head, Body::empty(), status))
 }

@@ -7,6 +7,7 @@
 //! Invariant: every file is complete from the moment it has its name, and one process at a time makes them.
 
 mod authority;
+mod mint;
 mod store;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,6 +22,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 pub use self::authority::{Authority, Issued};
+pub use self::mint::{Mint, Minted};
 use self::store::Store;
 use super::tls::provider;
 use crate::clock;
@@ -62,6 +64,9 @@ pub enum CertError {
     /// Making a certificate failed.
     #[error("cannot make a certificate: {0}")]
     Make(#[from] rcgen::Error),
+    /// What was made is of no use.
+    #[error("cannot use a certificate that was made: {0}")]
+    Use(#[from] rustls::Error),
 }
 
 /// Loads the CA and the server certificate from `directory`, and makes what is missing or due: for

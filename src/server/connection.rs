@@ -8,12 +8,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -22,12 +22,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use super::admission::Admission;
+use super::admission::{Admission, Books};
+use super::flag::Flag;
 use super::guard::{Guard, Limits};
+use super::inside::Inside;
 use super::refusal::Refusal;
 use super::{Handler, ListenerConfig, Peer, Protocols};
 
@@ -38,18 +40,25 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What all connections of a listener share.
+/// What all connections of a listener share, and who answers their requests.
 pub(super) struct Shared<H> {
     pub(super) handler: H,
     protocols: Protocols,
-    limits: Limits,
-    http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
-    pub(super) drain: Drain,
+    pub(super) common: Arc<Common>,
 }
 
-impl<H: Handler> Shared<H> {
-    pub(super) fn new(config: &ListenerConfig, handler: H) -> Self {
+/// The part of it that does not depend on who answers.
+pub(super) struct Common {
+    pub(super) limits: Limits,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    /// Raised when the listener drains.
+    pub(super) draining: Flag,
+    pub(super) books: Arc<Books>,
+}
+
+impl Common {
+    fn new(config: &ListenerConfig, books: Arc<Books>) -> Self {
         let mut http1 = http1::Builder::new();
         // The guard keeps the time and the size of heads; a client that has sent its request and closed
         // its sending side still gets the answer.
@@ -65,18 +74,23 @@ impl<H: Handler> Shared<H> {
             .keep_alive_timeout(HTTP2_PING_TIMEOUT)
             .max_header_list_size(u32::try_from(config.max_head_bytes).unwrap_or(u32::MAX))
             .max_concurrent_streams(200);
-        Self {
-            handler,
-            protocols: config.protocols,
-            limits: Limits {
-                max_head_bytes: config.max_head_bytes,
-                header_timeout: config.header_timeout,
-                idle_timeout: config.idle_timeout,
-            },
-            http1,
-            http2,
-            drain: Drain::default(),
-        }
+        let limits = Limits {
+            max_head_bytes: config.max_head_bytes,
+            header_timeout: config.header_timeout,
+            idle_timeout: config.idle_timeout,
+        };
+        Self { limits, http1, http2, draining: Flag::default(), books }
+    }
+}
+
+impl<H: Handler> Shared<H> {
+    pub(super) fn new(config: &ListenerConfig, handler: H, books: Arc<Books>) -> Self {
+        Self { handler, protocols: config.protocols, common: Arc::new(Common::new(config, books)) }
+    }
+
+    /// For HTTP inside of a connection of the same listener.
+    pub(super) fn inside(common: Arc<Common>, protocols: Protocols, handler: H) -> Self {
+        Self { handler, protocols, common }
     }
 
     /// Serves one accepted connection to its end.
@@ -102,14 +116,14 @@ impl<H: Handler> Shared<H> {
     async fn serve_tls(
         &self,
         stream: TcpStream,
-        mut peer: Peer,
+        peer: Peer,
         config: Arc<ServerConfig>,
         admission: Admission,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
-        let handshake = timeout(self.limits.header_timeout, TlsAcceptor::from(config).accept(stream));
+        let handshake = timeout(self.common.limits.header_timeout, TlsAcceptor::from(config).accept(stream));
         let stream = tokio::select! {
             biased;
-            () = self.drain.begun() => return Ok(()),
+            () = self.common.draining.raised() => return Ok(()),
             result = handshake => match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -118,6 +132,19 @@ impl<H: Handler> Shared<H> {
                 }
             },
         };
+        self.serve_encrypted(stream, peer, admission).await
+    }
+
+    /// Serves what is left after a handshake.
+    pub(super) async fn serve_encrypted<T>(
+        &self,
+        stream: TlsStream<T>,
+        mut peer: Peer,
+        admission: Admission,
+    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (_, session) = stream.get_ref();
         peer.client_certificate = session
             .peer_certificates()
@@ -141,10 +168,11 @@ impl<H: Handler> Shared<H> {
             Protocols { http1: false, .. } => self.serve_http2(stream, &[], peer, admission).await,
             _ => {
                 let mut first = [0; HTTP2_PREFACE.len()];
-                let preface = timeout(self.limits.header_timeout, read_preface(&mut stream, &mut first));
+                let preface =
+                    timeout(self.common.limits.header_timeout, read_preface(&mut stream, &mut first));
                 let length = tokio::select! {
                     biased;
-                    () = self.drain.begun() => return Ok(()),
+                    () = self.common.draining.raised() => return Ok(()),
                     result = preface => match result {
                         Ok(result) => result?,
                         Err(_) => {
@@ -172,14 +200,18 @@ impl<H: Handler> Shared<H> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let guard = Guard::new(stream, first, self.limits, admission);
+        let guard = Guard::new(stream, first, self.common.limits, admission);
         let link = guard.link();
         let handler = self.handler.clone();
         let peer = Arc::new(peer);
         let requests = Cell::new(0);
-        let service = service_fn(move |request: Request<Incoming>| {
+        let common = self.common.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let number = requests.get() + 1;
             requests.set(number);
+            if *request.method() == Method::CONNECT {
+                request.extensions_mut().insert(Inside::new(common.clone()));
+            }
             let (handler, link, peer) = (handler.clone(), link.clone(), peer.clone());
             async move {
                 if let Some(refusal) = link.refusal(number) {
@@ -193,7 +225,7 @@ impl<H: Handler> Shared<H> {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = self.http1.serve_connection(TokioIo::new(guard), service).with_upgrades();
+        let connection = self.common.http1.serve_connection(TokioIo::new(guard), service).with_upgrades();
         self.drive(pin!(connection)).await?;
         Ok(())
     }
@@ -208,7 +240,7 @@ impl<H: Handler> Shared<H> {
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let guard = Guard::open(stream, first, self.limits, admission);
+        let guard = Guard::open(stream, first, self.common.limits, admission);
         let handler = self.handler.clone();
         let peer = Arc::new(peer);
         let requests = Arc::new(AtomicU64::new(0));
@@ -218,10 +250,10 @@ impl<H: Handler> Shared<H> {
             let (handler, peer) = (handler.clone(), peer.clone());
             async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
         });
-        let mut connection = pin!(self.http2.serve_connection(TokioIo::new(guard), service));
+        let mut connection = pin!(self.common.http2.serve_connection(TokioIo::new(guard), service));
         loop {
             let before = requests.load(Ordering::Relaxed);
-            match timeout(self.limits.idle_timeout, self.drive(connection.as_mut())).await {
+            match timeout(self.common.limits.idle_timeout, self.drive(connection.as_mut())).await {
                 Ok(result) => return Ok(result?),
                 // Nothing new for a whole timeout: no further streams, those that are open may finish.
                 Err(_) if requests.load(Ordering::Relaxed) == before => {
@@ -235,7 +267,7 @@ impl<H: Handler> Shared<H> {
 
     /// Runs a connection, and tells it when the listener drains.
     async fn drive<C: Graceful>(&self, mut connection: Pin<&mut C>) -> hyper::Result<()> {
-        let mut begun = pin!(self.drain.begun());
+        let mut begun = pin!(self.common.draining.raised());
         let mut waiting = false;
         let mut draining = false;
         poll_fn(|cx| {
@@ -244,7 +276,7 @@ impl<H: Handler> Shared<H> {
             }
             // Polling the notification takes a lock that all connections share, so it is done once: the
             // waker of a task stays the same for as long as the task lives.
-            if !draining && (!waiting || self.drain.has_begun()) {
+            if !draining && (!waiting || self.common.draining.is_raised()) {
                 waiting = true;
                 if begun.as_mut().poll(cx).is_ready() {
                     draining = true;
@@ -273,34 +305,6 @@ async fn read_preface(stream: &mut TcpStream, first: &mut [u8]) -> io::Result<us
 fn closing<B>(mut response: Response<B>) -> Response<B> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
-}
-
-/// Whether a listener drains, for all its connections.
-#[derive(Default)]
-pub(super) struct Drain {
-    begun: AtomicBool,
-    notify: Notify,
-}
-
-impl Drain {
-    pub(super) fn begin(&self) {
-        self.begun.store(true, Ordering::SeqCst);
-        self.notify.notify_waiters();
-    }
-
-    fn has_begun(&self) -> bool {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    /// Waits for the beginning of the drain.
-    pub(super) async fn begun(&self) {
-        let mut notified = pin!(self.notify.notified());
-        // Registered before the flag is read: a drain that begins in between is not missed.
-        notified.as_mut().enable();
-        if !self.begun.load(Ordering::SeqCst) {
-            notified.await;
-        }
-    }
 }
 
 /// The connections of the HTTP library, which share no trait.

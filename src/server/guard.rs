@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use self::deadline::Deadline;
 use self::follow::{Follower, State};
+use self::head::Switch;
 pub(super) use self::link::Link;
 use self::link::Switching;
 use super::admission::Admission;
@@ -60,6 +61,8 @@ pub(super) struct Guard<T> {
     writing: Deadline,
     lingering: Deadline,
     lingered: usize,
+    /// Rings when the listener waits no longer; only for what has left HTTP, since nobody else ends that.
+    over: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     admission: Admission,
 }
 
@@ -94,6 +97,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
             writing: Deadline::default(),
             lingering: Deadline::default(),
             lingered: 0,
+            over: None,
             admission,
         };
         if !first.is_empty() {
@@ -237,6 +241,19 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
         }
     }
 
+    /// Ready when the listener waits no longer for what has left HTTP.
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.follower.state != State::Open || self.follower.switch == Switch::Never {
+            return Poll::Pending;
+        }
+        let books = self.admission.books();
+        let over = self.over.get_or_insert_with(|| {
+            let books = Arc::clone(books);
+            Box::pin(async move { books.over.raised().await })
+        });
+        over.as_mut().poll(cx).map(|()| io::ErrorKind::ConnectionAborted.into())
+    }
+
     /// A read found nothing: waits, or gives up when it has waited long enough.
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let wait = match self.follower.state {
@@ -251,7 +268,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
             self.wait = wait;
         }
         let limit = match wait {
-            Wait::Unlimited => return Poll::Pending,
+            Wait::Unlimited => return self.poll_over(cx).map(Err),
             Wait::First | Wait::Head => self.limits.header_timeout,
             Wait::Idle | Wait::Body => self.limits.idle_timeout,
         };
@@ -276,6 +293,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Guard<T> {
                 ready!(self.writing.poll(cx, self.limits.idle_timeout));
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
+            Poll::Pending => self.poll_over(cx).map(Err),
             result => {
                 self.writing.clear();
                 result

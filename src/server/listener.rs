@@ -11,8 +11,8 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use super::admission::{Metrics, Places};
-use super::connection::Shared;
+use super::admission::{Books, Places};
+use super::connection::{Common, Shared};
 use super::{Handler, ListenerConfig, ServerError, TlsIn, tls};
 use crate::telemetry::Registry;
 
@@ -29,7 +29,7 @@ pub struct Listener {
     config: ListenerConfig,
     tls: Arc<ArcSwapOption<ServerConfig>>,
     places: Arc<Places>,
-    drain: Box<dyn Fn() + Send + Sync>,
+    common: Arc<Common>,
     accepting: JoinHandle<JoinSet<()>>,
     renewing: Option<JoinHandle<()>>,
 }
@@ -49,14 +49,14 @@ impl Listener {
             listen(config.address).map_err(|source| ServerError::Bind { address: config.address, source })?;
         let address =
             listener.local_addr().map_err(|source| ServerError::Bind { address: config.address, source })?;
-        let metrics = Arc::new(Metrics::new(registry));
-        let places = Arc::new(Places::new(config.max_connections, metrics));
-        let shared = Arc::new(Shared::new(&config, handler));
+        let books = Arc::new(Books::new(registry));
+        let places = Arc::new(Places::new(config.max_connections, books.clone()));
+        let shared = Arc::new(Shared::new(&config, handler, books.clone()));
         let accepting = tokio::spawn(accept(listener, shared.clone(), tls.clone(), places.clone()));
         let renewing = matches!(config.tls, Some(TlsIn::Auto { .. }))
             .then(|| tokio::spawn(renew(config.clone(), tls.clone())));
-        let drain = Box::new(move || shared.drain.begin());
-        Ok(Listener { address, config, tls, places, drain, accepting, renewing })
+        let common = shared.common.clone();
+        Ok(Listener { address, config, tls, places, common, accepting, renewing })
     }
 
     /// The address that is listened on, with the real port.
@@ -85,11 +85,13 @@ impl Listener {
     /// Stops accepting, lets the requests in progress and the upgraded connections finish for at most
     /// `drain_timeout`, and cuts off what is left.
     pub async fn drain(mut self) {
-        (self.drain)();
+        self.common.draining.raise();
         let Ok(mut connections) = (&mut self.accepting).await else { return };
         if timeout(self.config.drain_timeout, self.places.all_free()).await.is_err() {
             tracing::warn!(address = %self.address, "connections were cut off at the end of the drain");
         }
+        // What has left HTTP is in tasks that are not among these.
+        self.common.books.over.raise();
         connections.shutdown().await;
     }
 }
@@ -109,6 +111,7 @@ impl FreshTls {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        self.common.books.over.raise();
         self.accepting.abort();
         if let Some(renewing) = &self.renewing {
             renewing.abort();
@@ -139,7 +142,7 @@ async fn accept<H: Handler>(
     loop {
         let accepted = tokio::select! {
             biased;
-            () = shared.drain.begun() => return connections,
+            () = shared.common.draining.raised() => return connections,
             Some(ended) = connections.join_next() => {
                 if let Err(error) = ended && error.is_panic() {
                     tracing::error!("a connection was lost to a panic");

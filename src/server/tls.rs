@@ -12,6 +12,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::certs::Minted;
 use super::{Protocols, ServerError, TlsIn, certs};
 
 /// The one cryptography provider of this module.
@@ -49,7 +50,16 @@ pub fn configure(
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder.with_single_cert(chain, key)?;
+    finished(builder.with_single_cert(chain, key)?, protocols)
+}
+
+/// The configuration for a host whose certificate is minted.
+pub fn minted(certificate: Arc<Minted>, protocols: Protocols) -> Result<Arc<ServerConfig>, ServerError> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    finished(builder.with_no_client_auth().with_cert_resolver(certificate), protocols)
+}
+
+fn finished(mut config: ServerConfig, protocols: Protocols) -> Result<Arc<ServerConfig>, ServerError> {
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     // A client of an API resumes one connection with one ticket; the second of the default only costs, about
     // 3 % of a full handshake.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls_pki_types::ServerName;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::config::{ContradictoryClose, Endpoint, EndpointScheme};
 use super::connection::Connection;
+use super::dial;
 use super::gauge::Gauge;
 use super::request::SendBody;
 use super::tls::TlsSettings;
@@ -58,7 +58,7 @@ impl Connector {
     }
 
     async fn connect_by(&self, deadline: Instant, speak: Speak) -> io::Result<Fresh> {
-        let tcp = self.tcp(deadline).await?;
+        let tcp = dial::connect(self.endpoint.host(), self.endpoint.port(), deadline).await?;
         tcp.set_nodelay(true)?;
         let Some(tls) = &self.tls else {
             debug_assert_eq!(self.endpoint.scheme(), EndpointScheme::Http);
@@ -75,23 +75,6 @@ impl Connector {
             Some(b"h2") => self.http2(Box::new(stream)).await,
             _ => self.http1(Box::new(stream)).await,
         }
-    }
-
-    /// Tries every address, so that one which swallows packets does not use up all the time.
-    async fn tcp(&self, deadline: Instant) -> io::Result<TcpStream> {
-        let addresses: Vec<_> =
-            tokio::net::lookup_host((self.endpoint.host(), self.endpoint.port())).await?.collect();
-        let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for (index, address) in addresses.iter().enumerate() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-            match tokio::time::timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => last = error,
-                Err(_) => last = io::ErrorKind::TimedOut.into(),
-            }
-        }
-        Err(last)
     }
 
     async fn http1(&self, io: Box<dyn Io>) -> io::Result<Fresh> {

@@ -17,6 +17,7 @@ mod drain;
 mod edges;
 mod elsewhere;
 mod feed;
+mod forward;
 mod freshness;
 mod invalidation;
 mod keys;

@@ -9,6 +9,6 @@ mod origin;
 mod rig;
 
 pub use client::{Ask, Got, Opened};
-pub use gate::{Gate, until};
+pub use gate::{Gate, until, within};
 pub use origin::{Origin, Reply};
 pub use rig::{Options, RULES, Rig};

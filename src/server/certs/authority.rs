@@ -86,9 +86,14 @@ impl Authority {
 
     /// A certificate for a server with these names and addresses, with a key of its own.
     pub fn issue(&self, names: &[String]) -> Result<Issued, CertError> {
+        self.issue_for(names, CERTIFICATE_LIFETIME)
+    }
+
+    /// The same with a lifetime.
+    pub(super) fn issue_for(&self, names: &[String], valid: Duration) -> Result<Issued, CertError> {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         let mut params = CertificateParams::new(names)?;
-        (params.not_before, params.not_after) = lifetime(CERTIFICATE_LIFETIME);
+        (params.not_before, params.not_after) = lifetime(valid);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;

@@ -61,3 +61,30 @@ async fn dropping_a_listener_stops_it() {
     drop(server.listener);
     assert_eq!(read_to_end(&mut held).await, "");
 }
+
+#[tokio::test]
+async fn what_has_left_http_is_cut_off_at_the_end_of_a_drain_and_with_its_listener() {
+    for drained in [true, false] {
+        let server =
+            Server::start(ListenerConfig { drain_timeout: Duration::from_millis(50), ..config() }).await;
+        let mut streams = Vec::new();
+        for head in [
+            &b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: e\r\n\r\n"[..],
+            b"CONNECT a:1 HTTP/1.1\r\nhost: a\r\n\r\n",
+        ] {
+            let mut stream = server.connect().await;
+            stream.write_all(head).await.unwrap();
+            read_until(&mut stream, "\r\n\r\n").await;
+            stream.write_all(b"here").await.unwrap();
+            read_until(&mut stream, "here").await;
+            streams.push(stream);
+        }
+        match drained {
+            true => within(server.listener.drain()).await,
+            false => drop(server.listener),
+        }
+        for mut stream in streams {
+            let _either_an_end_or_a_reset = within(stream.read(&mut [0])).await;
+        }
+    }
+}
