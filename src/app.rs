@@ -4,6 +4,7 @@ mod core;
 mod forward;
 mod logs;
 mod probe;
+mod store;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use crate::config::{Settings, UpstreamSettings};
 use crate::proxy::{self, Body, Front, Proxy, Shared, Site, Via};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
+use crate::tier::disk::{Beginning, Layout};
 use crate::upstream::{Upstream, UpstreamError};
 
 use self::core::Core;
@@ -82,6 +84,8 @@ struct ByName {
     /// What watches for changes made elsewhere: it ends with the upstream, and all with the process.
     watches: HashMap<String, AbortHandle>,
     watching: JoinSet<()>,
+    /// What had numbers in the process before.
+    before: store::Before,
     /// The number for the next upstream. None is given twice: what is kept under one that is gone must
     /// not be found by another.
     next: u32,
@@ -100,6 +104,16 @@ impl Sites {
         self.0.lock().sites.get(name).map(|(_, proxy)| proxy.clone())
     }
 
+    /// Goes on with the numbers of the process before.
+    fn resumed(layout: &Layout) -> Self {
+        let (before, next) = (store::Before::new(layout), layout.next_site);
+        Self(Mutex::new(ByName { before, next, ..ByName::default() }))
+    }
+
+    fn next(&self) -> u32 {
+        self.0.lock().next
+    }
+
     /// Forgets the upstreams that `stays` does not pick, and gives their numbers.
     fn retain(&self, stays: impl Fn(&str) -> bool) -> Vec<u32> {
         let mut by_name = self.0.lock();
@@ -111,22 +125,46 @@ impl Sites {
 impl App {
     /// Starts to serve. `clock` is what ages are measured with.
     pub async fn start(settings: Settings, clock: Clock) -> Result<App, AppError> {
-        Self::start_with(settings, clock, Secret::random()).await
+        Self::start_as(settings, clock, None).await
     }
 
-    /// The same with a secret that is known, so that which groups collide is the same in every run.
-    pub async fn start_with(mut settings: Settings, clock: Clock, secret: Secret) -> Result<App, AppError> {
+    /// The same where no process ever was before this one, so that nobody has written yet. The secret is
+    /// known, so that which groups collide is the same in every run; a store brings its own.
+    pub async fn start_with(settings: Settings, clock: Clock, secret: Secret) -> Result<App, AppError> {
+        Self::start_as(settings, clock, Some(secret)).await
+    }
+
+    async fn start_as(mut settings: Settings, clock: Clock, first: Option<Secret>) -> Result<App, AppError> {
         check_token(&settings)?;
         let registry = Registry::new();
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         registry.gauge("forebay_build_info", &labels).set(1.0);
+        probe::choose_rules(&mut settings, &registry).await?;
+        let (is_first, secret) = (first.is_some(), first.unwrap_or_else(Secret::random));
+        let mut background = Vec::new();
+        let opened = match &settings.cache.disk {
+            Some(config) => store::open(config, &clock, &registry).await,
+            None => None,
+        };
+        let secret = opened.as_ref().map_or(secret, |opened| opened.secret.clone());
         let shared = Shared::new(clock, secret, registry, settings.cache.memory, settings.cache.max_object);
         shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
-        probe::choose_rules(&mut settings, &shared.registry).await?;
-        let sites = Arc::new(Sites::default());
+        let sites = opened.as_ref().map_or_else(Sites::default, |opened| Sites::resumed(&opened.layout));
+        let sites = Arc::new(sites);
+        let beginning = if is_first { Beginning::First } else { Beginning::Unknown };
+        let disk = opened.map(|opened| store::resume(opened, &shared, beginning));
+        if disk.is_none() && !is_first {
+            shared.actors.know_nothing_before(shared.clock.now());
+        }
         let mut listeners = Vec::new();
         let built = plan_sites(&settings, &shared, &sites)?;
         install(&sites, &shared, built);
+        if let Some(disk) = &disk {
+            store::installed(disk, &shared, &sites).await;
+            background.push(tokio::spawn(store::observe(disk.clone(), shared.clone(), sites.clone())));
+        } else if let Some(config) = &settings.cache.disk {
+            background.push(tokio::spawn(store::discard(config.path.clone())));
+        }
         for listener in &settings.listeners {
             let proxy = sites
                 .proxy(&listener.upstream)
@@ -136,9 +174,9 @@ impl App {
             listeners.push(Serving { listener: bound, upstream: listener.upstream.clone() });
         }
         let addresses: Vec<_> = listeners.iter().map(|serving| serving.listener.address()).collect();
-        let background =
-            vec![tokio::spawn(upkeep(shared.clone())), tokio::spawn(follow(shared.clone(), sites.clone()))];
-        let core = Core::new(shared, sites, settings, listeners);
+        background.push(tokio::spawn(upkeep(shared.clone())));
+        background.push(tokio::spawn(follow(shared.clone(), sites.clone())));
+        let core = Core::new(shared, sites, settings, listeners, disk);
         let admin = start_admin(&core).await;
         let admin_address = admin.iter().flatten().map(Listener::address).collect::<Vec<_>>();
         let forwards = match &admin {
@@ -222,6 +260,9 @@ impl App {
         }
         self.background.iter().for_each(JoinHandle::abort);
         self.core.sites.0.lock().watching.abort_all();
+        if let Some(disk) = &self.core.disk {
+            store::close(disk, &self.core.shared, &self.core.sites).await;
+        }
     }
 }
 
@@ -248,8 +289,9 @@ fn plan_sites(settings: &Settings, shared: &Arc<Shared>, running: &Sites) -> Res
         .iter()
         .map(|upstream| {
             let old = running.sites.get(&upstream.name);
-            let id =
-                old.filter(|(_, proxy)| is_same_api(&proxy.site(), upstream)).map_or(next, |(id, _)| *id);
+            let old_id = old.filter(|(_, proxy)| is_same_api(&proxy.site(), upstream)).map(|(id, _)| *id);
+            let before = || if old.is_none() { running.before.id(upstream) } else { None };
+            let id = old_id.or_else(before).unwrap_or(next);
             next = next.max(id + 1);
             let client = match old {
                 Some((_, proxy)) => proxy.site().upstream.reconfigured(upstream.upstream.clone()),
@@ -273,7 +315,9 @@ fn is_same_api(site: &Site, upstream: &UpstreamSettings) -> bool {
 
 /// Puts what was planned into force; nothing of this can fail.
 fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
-    let ByName { sites, watches, watching, next } = &mut *sites.0.lock();
+    let ByName { sites, watches, watching, next, before } = &mut *sites.0.lock();
+    // Whoever comes later is none of them.
+    *before = store::Before::default();
     for Planned { id, settings, client } in planned {
         *next = (*next).max(id + 1);
         let name = settings.name;

@@ -15,6 +15,7 @@ pub mod dialect;
 
 pub mod cache;
 
+pub mod tier;
 pub mod upstream;
 
 pub mod proxy;

@@ -9,3 +9,4 @@ pub mod encoding;
 pub mod failure;
 pub mod fields;
 pub mod query;
+pub mod secrets;

@@ -1,27 +1,28 @@
 //! The stored answers, for people: what they are of and how old, never what they say or to whom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
 use serde::Serialize;
 
 use super::query::Query;
-use crate::cache::entry::{Entry, Freshness};
+use crate::cache::entry::{Entry, Freshness, ServedStale, Why};
 use crate::cache::groups::GroupId;
 use crate::clock::Timestamp;
 use crate::proxy::{Shared, Site, group_of, is_usable, matches_path};
+use crate::semantics::cache_status::Detail;
+use crate::semantics::secrets;
 
 /// How many entries are shown when nothing is said, and at the most.
 const SHOWN: usize = 100;
 const MOST_SHOWN: usize = 10_000;
 
-/// Parameters whose value is a secret: any whose name contains one of these.
-const SECRET_NAMES: [&str; 6] = ["ticket", "token", "password", "secret", "apikey", "signature"];
-
 /// Which entries are asked for.
 pub(super) struct Wanted {
     path: Option<String>,
     group: Option<String>,
+    /// Only what was given to somebody although it had expired, and has not been fetched anew since.
+    stale: bool,
     limit: usize,
 }
 
@@ -46,10 +47,27 @@ struct Shown {
     /// Seconds of freshness left, negative when stale.
     ttl: i64,
     stale: bool,
+    /// Whether somebody was given it although it had expired.
+    served_stale: Option<ServedStaleView>,
     /// The body's size in bytes.
     size: usize,
     /// What it takes of `cache.memory`, in bytes.
     weight: u64,
+}
+
+/// Times are seconds until now.
+#[derive(Serialize)]
+struct ServedStaleView {
+    /// The first time.
+    since: u64,
+    /// The last time.
+    last: u64,
+    /// `stale-while-revalidate` or `stale-if-error`, then.
+    why: &'static str,
+    /// The status that the API failed with, if it answered.
+    status: Option<u16>,
+    /// How many seconds more it may be given in place of an error.
+    left: u64,
 }
 
 impl Wanted {
@@ -59,8 +77,13 @@ impl Wanted {
             Some(Ok(limit)) => limit,
             Some(Err(_)) => return Err("limit must be a whole number".to_owned()),
         };
+        let stale = match query.get("stale") {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => return Err("stale must be true or false".to_owned()),
+        };
         let text = |name| query.get(name).map(str::to_owned);
-        Ok(Self { path: text("path"), group: text("group"), limit: limit.min(MOST_SHOWN) })
+        Ok(Self { path: text("path"), group: text("group"), stale, limit: limit.min(MOST_SHOWN) })
     }
 }
 
@@ -74,6 +97,7 @@ pub(super) fn list(shared: &Shared, sites: &[Arc<Site>], wanted: &Wanted) -> Fou
             && groups.as_ref().is_none_or(|groups| entry.groups().iter().any(|id| groups.contains(id)))
             && wanted.path.as_ref().is_none_or(|glob| matches_path(sites, entry, glob))
             && is_usable(shared, entry, now)
+            && (!wanted.stale || entry.served_stale().is_some())
     };
     let mut found = Vec::new();
     shared.memory.for_each(|entry| {
@@ -102,8 +126,28 @@ fn show(sites: &[Arc<Site>], entry: &Entry, now: Timestamp) -> Shown {
         age: entry.age(now).as_secs(),
         ttl,
         stale,
+        served_stale: entry.served_stale().map(|served| served_stale(entry, served, now)),
         size: entry.body_length(),
         weight: entry.weight(),
+    }
+}
+
+fn served_stale(entry: &Entry, served: ServedStale, now: Timestamp) -> ServedStaleView {
+    let (why, status) = match served.why {
+        Why::WhileRevalidating => (Detail::StaleWhileRevalidate, None),
+        Why::Silent => (Detail::StaleIfError, None),
+        Why::Answered(status) => (Detail::StaleIfError, Some(status.as_u16())),
+    };
+    let past = match entry.freshness(now) {
+        Freshness::Fresh(_) => Duration::ZERO,
+        Freshness::Stale(past) => past,
+    };
+    ServedStaleView {
+        since: now.since(served.since).as_secs(),
+        last: now.since(served.last).as_secs(),
+        why: why.as_str(),
+        status,
+        left: entry.lifetimes().stale_if_error.saturating_sub(past).as_secs(),
     }
 }
 
@@ -117,18 +161,12 @@ fn masked(target: &str) -> String {
             None => (piece, ""),
         };
         match pair.split_once('=') {
-            Some((name, _)) if is_secret(name) => shown.extend([name, "=***"]),
+            Some((name, _)) if secrets::names_secret(name) => shown.extend([name, "=***"]),
             _ => shown.push_str(pair),
         }
         shown.push_str(separator);
     }
     shown
-}
-
-fn is_secret(name: &str) -> bool {
-    let name = percent_decode_str(name).decode_utf8_lossy().to_ascii_lowercase();
-    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
-    SECRET_NAMES.iter().any(|secret| name.contains(secret))
 }
 
 #[cfg(test)]

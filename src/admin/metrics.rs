@@ -51,6 +51,11 @@ const HELP: &[(&str, &str)] = &[
         "forebay_bounds_reached_total",
         "Times that as many existed as may: waiters of one fetch, remembered writers",
     ),
+    ("forebay_disk_entries", "Entries on disk that may be shown after a restart"),
+    ("forebay_disk_bytes", "What the records on disk take"),
+    ("forebay_disk_errors_total", "Trouble with the store on disk by kind; it costs hits, never an answer"),
+    ("forebay_disk_loads_total", "Reads of an entry from disk, by result"),
+    ("forebay_disk_dropped_total", "Entries that were not written to disk, by reason"),
     ("forebay_build_info", "The version that runs; always 1"),
 ];
 

@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::forward::{self, Forwarding};
-use super::{AppError, Serving, Sites, check_token, install, plan_sites, probe};
+use super::{AppError, Serving, Sites, check_token, install, plan_sites, probe, store};
 use crate::admin::{Process, ReloadError};
 use crate::config::{self, ForwardSettings, ListenerSettings, Settings};
 use crate::proxy::{Shared, Site};
 use crate::server::FreshTls;
+use crate::tier::disk::Disk;
 
 /// The part of an [`App`](super::App) that its admin address steers.
 pub(super) struct Core {
@@ -26,6 +27,8 @@ pub(super) struct Core {
     pub draining: AtomicBool,
     /// Told after every reload.
     pub reloaded: Notify,
+    /// The store behind the one in memory.
+    pub disk: Option<Arc<Disk>>,
     /// Held while a configuration is put in force, so that two never mix.
     reloading: tokio::sync::Mutex<()>,
 }
@@ -36,6 +39,7 @@ impl Core {
         sites: Arc<Sites>,
         settings: Settings,
         listeners: Vec<Serving>,
+        disk: Option<Arc<Disk>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             shared,
@@ -43,6 +47,7 @@ impl Core {
             settings: Mutex::new(settings),
             listeners: Mutex::new(listeners),
             forwards: Mutex::default(),
+            disk,
             draining: AtomicBool::new(false),
             reloaded: Notify::new(),
             reloading: tokio::sync::Mutex::default(),
@@ -58,10 +63,18 @@ impl Core {
         let certificates: Result<Vec<_>, _> =
             self.listeners.lock().iter().map(|serving| serving.listener.read_tls()).collect();
         let forwards = forward::plan_all(&self.forwards.lock(), &settings)?;
+        let certificates = certificates?;
+        if let Some(disk) = &self.disk {
+            store::with(disk, Disk::layout_changes).await;
+        }
         // From here on nothing fails.
-        certificates?.into_iter().for_each(FreshTls::install);
+        certificates.into_iter().for_each(FreshTls::install);
         install(&self.sites, &self.shared, built);
         forwards.install(|name| self.sites.proxy(name));
+        if let Some(disk) = &self.disk {
+            let layout = store::layout(&self.shared, &self.sites);
+            store::with(disk, move |disk| disk.layout_is(&layout)).await;
+        }
         self.close_removed(&settings);
         self.shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
         let mut current = self.settings.lock();

@@ -113,6 +113,35 @@ impl Acceptance {
         }
     }
 
+    /// Calls `each` with every credential that the API has accepted and not refused since, and with what
+    /// it was accepted by last.
+    pub fn for_each(&self, mut each: impl FnMut(u32, CredentialId, Evidence, Said)) {
+        for ((site, credential), known) in self.known.iter() {
+            let ends = known.ends.load(Ordering::SeqCst);
+            if known.is_not_refused() {
+                let evidence = Evidence {
+                    sequence: Sequence::from_u64(known.accepted.load(Ordering::SeqCst)),
+                    left: Timestamp::from_nanos(known.accepted_left.load(Ordering::SeqCst)),
+                };
+                let said = Said {
+                    principal: known.principal.get().copied().flatten(),
+                    ends: (ends != u64::MAX).then(|| Timestamp::from_nanos(ends)),
+                };
+                each(site, credential, evidence, said);
+            }
+        }
+    }
+
+    /// An earlier process saw the API accept `credential`. It counts unless something has overtaken it
+    /// since: an order that ended all acceptances, or a refusal, which empties the partition.
+    pub fn resume(&self, site: u32, credential: CredentialId, evidence: Evidence, said: Said) {
+        let partitions = [Some(Partition::of(credential)), said.principal];
+        let group = |partition| self.groups.id(site, GroupName::Partition(partition));
+        if partitions.into_iter().flatten().all(|p| self.groups.is_current(evidence.sequence, &[group(p)])) {
+            self.accept(site, credential, evidence, || said);
+        }
+    }
+
     /// The API refused `credential`: whatever it accepted so far counts no more.
     pub fn refuse(&self, site: u32, credential: CredentialId) -> Refused {
         let before = self.known.get(&(site, credential));

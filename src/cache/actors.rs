@@ -6,6 +6,7 @@
 //! lately seen one simply dropped.
 
 use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,14 +29,27 @@ pub struct Name(pub u128);
 pub enum Standing {
     /// It has accepted it.
     Known,
+    /// It has taken what was sent, which nobody can make up.
+    Admitted,
     /// It need not know it.
     Stranger,
+}
+
+/// Where actors outlive the process.
+pub trait Register: Send + Sync {
+    /// Whoever goes by `name` at the upstream `site` wrote at `now`, or may have.
+    fn wrote(&self, site: u32, name: Name, now: Timestamp);
+
+    /// When whoever goes by `name` wrote last before this process began; another one's time may stand for
+    /// it, if that is later.
+    fn wrote_before(&self, site: u32, name: Name) -> Option<Timestamp>;
 }
 
 /// The actors of all upstreams.
 pub struct Actors {
     known: Mutex<Known>,
     strangers: Cache<(u32, Name), Timestamp>,
+    register: OnceLock<Arc<dyn Register>>,
 }
 
 #[derive(Default)]
@@ -48,16 +62,32 @@ struct Known {
 
 impl Default for Actors {
     fn default() -> Self {
-        Self { known: Mutex::default(), strangers: Cache::new(STRANGERS) }
+        Self { known: Mutex::default(), strangers: Cache::new(STRANGERS), register: OnceLock::new() }
     }
 }
 
 impl Actors {
+    /// Who wrote before this process began is known to `register` from `since` on; before that anybody may
+    /// have.
+    pub fn resume(&self, register: Arc<dyn Register>, since: Timestamp) {
+        self.know_nothing_before(since);
+        let _one_for_all_time = self.register.set(register);
+    }
+
+    /// Nobody knows who wrote before `since`: everybody may have.
+    pub fn know_nothing_before(&self, since: Timestamp) {
+        let mut known = self.known.lock();
+        known.forgotten = known.forgotten.max(Some(since));
+    }
+
     /// Whoever goes by `name` at the upstream `site` wrote at `now`, or may have.
     pub fn wrote(&self, site: u32, name: Name, standing: Standing, now: Timestamp) {
         match standing {
             Standing::Known => self.known.lock().wrote((site, name), now, REMEMBERED),
-            Standing::Stranger => self.strangers.insert((site, name), now),
+            Standing::Admitted | Standing::Stranger => self.strangers.insert((site, name), now),
+        }
+        if let Some(register) = self.register.get().filter(|_| standing != Standing::Stranger) {
+            register.wrote(site, name, now);
         }
     }
 
@@ -69,6 +99,9 @@ impl Actors {
             || names.iter().any(|name| {
                 known.wrote.get(&(site, *name)).is_some_and(lately)
                     || self.strangers.get(&(site, *name)).is_some_and(|at| lately(&at))
+                    || self.register.get().is_some_and(|register| {
+                        register.wrote_before(site, *name).as_ref().is_some_and(lately)
+                    })
             })
     }
 

@@ -3,6 +3,9 @@
 //! Target, fields and body stand in one block of memory, so that an entry costs few allocations and
 //! a hit copies nothing: the body and the field values that go out are slices of the block.
 
+mod frozen;
+mod served;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,6 +20,9 @@ use crate::clock::Timestamp;
 use crate::dialect::Place;
 use crate::rules::Sharing;
 use crate::semantics::fields;
+
+pub use frozen::{FORMAT, Thaw};
+pub use served::{ServedStale, Why};
 
 /// Field names that are stored as one byte.
 static KNOWN: [HeaderName; 16] = [
@@ -100,6 +106,7 @@ pub struct Entry {
     status: StatusCode,
     soft_expired: AtomicBool,
     compressing: AtomicBool,
+    served_stale: served::Served,
     reason: Option<Bytes>,
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
@@ -156,6 +163,7 @@ impl Entry {
             status: head.status,
             soft_expired: AtomicBool::new(false),
             compressing: AtomicBool::new(false),
+            served_stale: Default::default(),
             reason: head.reason.clone(),
             groups: about.groups,
             rule: about.rule,

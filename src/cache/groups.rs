@@ -11,13 +11,26 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::key::Secret;
 use crate::clock::Timestamp;
 
 /// How many slots the table has. 65,536 make two of the dozen groups of an entry meet those of a
 /// write by chance in about one of 500 writes, and the table costs 1.5 MiB.
-const SLOTS: usize = 1 << 16;
+pub const SLOTS: usize = 1 << 16;
+
+/// What [`Groups::lasting`] gives for a place that a write may be changing: newer than every number.
+pub const BEING_WRITTEN: u64 = u64::MAX;
+
+/// Where marks outlive the process, so that what was overtaken stays so after a restart.
+pub trait Marks: Send + Sync {
+    /// [`Groups::lasting`] gives something else for these places than it did.
+    fn changed(&self, ids: &[GroupId]);
+
+    /// Waits, for a short time at most, until the next process would find every change so far.
+    fn written(&self);
+}
 
 /// A point of the logical clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,12 +38,12 @@ pub struct Sequence(u64);
 
 impl Sequence {
     /// The point from a number that [`Sequence::as_u64`] gave.
-    pub(super) fn from_u64(number: u64) -> Self {
+    pub(crate) fn from_u64(number: u64) -> Self {
         Self(number)
     }
 
     /// The number, for storing in an atomic.
-    pub(super) fn as_u64(self) -> u64 {
+    pub(crate) fn as_u64(self) -> u64 {
         self.0
     }
 }
@@ -38,6 +51,18 @@ impl Sequence {
 /// A group's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(u32);
+
+impl GroupId {
+    /// The group of a place in the table, as [`GroupId::place`] gave it; `None`: there is no such place.
+    pub(crate) fn from_place(place: u32) -> Option<Self> {
+        ((place as usize) < SLOTS).then_some(Self(place))
+    }
+
+    /// Its place in the table.
+    pub(crate) fn place(self) -> u32 {
+        self.0
+    }
+}
 
 /// What names a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +93,7 @@ pub struct Groups {
     clock: AtomicU64,
     slots: Box<[Slot]>,
     secret: Secret,
+    marks: OnceLock<Arc<dyn Marks>>,
 }
 
 #[derive(Default)]
@@ -92,7 +118,32 @@ impl Groups {
     /// An empty table; `secret` keeps anybody from choosing names that collide.
     pub fn new(secret: Secret) -> Self {
         let slots = (0..SLOTS).map(|_| Slot::default()).collect();
-        Self { clock: AtomicU64::new(1), slots, secret }
+        Self { clock: AtomicU64::new(1), slots, secret, marks: OnceLock::new() }
+    }
+
+    /// Goes on where an earlier process ended: its numbers were all below `clock`, and `marks` is what
+    /// [`Groups::lasting`] gave then. From here on `lasting` is told of changes.
+    pub fn resume(&self, clock: u64, marks: impl Iterator<Item = u64>, lasting: Arc<dyn Marks>) {
+        self.clock.fetch_max(clock, Ordering::SeqCst);
+        for (slot, mark) in self.slots.iter().zip(marks) {
+            slot.overtaken.fetch_max(mark.min(clock), Ordering::SeqCst);
+        }
+        let _one_for_all_time = self.marks.set(lasting);
+    }
+
+    /// The number at which the place was overtaken last, as the next process is to see it. A write under
+    /// way may never have an outcome there, so it counts as one that changed everything until its end.
+    pub fn lasting(&self, place: usize) -> u64 {
+        let slot = &self.slots[place];
+        match slot.writing.load(Ordering::SeqCst) {
+            0 => slot.overtaken.load(Ordering::SeqCst),
+            _ => BEING_WRITTEN,
+        }
+    }
+
+    /// The number that was taken last.
+    pub fn latest(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
     }
 
     /// The place of a group of the upstream `site`.
@@ -147,6 +198,10 @@ impl Groups {
         for id in ids {
             self.slot(*id).overtaken.fetch_max(now.0, Ordering::SeqCst);
         }
+        if let Some(marks) = self.marks.get().filter(|_| !ids.is_empty()) {
+            marks.changed(ids);
+            marks.written();
+        }
         now
     }
 
@@ -175,12 +230,19 @@ impl Groups {
         for id in ids {
             self.slot(*id).writing.fetch_add(1, Ordering::SeqCst);
         }
+        // Nobody waits for this one: what a write's answer waits for comes after it.
+        if let Some(marks) = self.marks.get() {
+            marks.changed(ids);
+        }
     }
 
     /// The write has an outcome, and has overtaken what it changed.
     pub fn write_judged(&self, ids: &[GroupId]) {
         for id in ids {
             self.slot(*id).writing.fetch_sub(1, Ordering::SeqCst);
+        }
+        if let Some(marks) = self.marks.get() {
+            marks.changed(ids);
         }
     }
 

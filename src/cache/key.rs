@@ -32,6 +32,16 @@ impl Key {
         Key(self.0 ^ who.0 ^ 0x6f6e_6520_616c_6f6e_656f_6e65_2061_6c6f)
     }
 
+    /// The hash, for a store that outlives the process.
+    pub(crate) fn as_u128(self) -> u128 {
+        self.0
+    }
+
+    /// The key that this hash is.
+    pub(crate) fn from_u128(hash: u128) -> Key {
+        Key(hash)
+    }
+
     /// A number spread evenly over the keys, for choosing a shard.
     pub fn spread(self) -> usize {
         self.0 as usize
@@ -49,6 +59,11 @@ impl CredentialId {
     /// The hash, for charging limits to whoever calls.
     pub fn as_u128(self) -> u128 {
         self.0
+    }
+
+    /// The credential whose hash this is.
+    pub(crate) fn from_u128(hash: u128) -> CredentialId {
+        CredentialId(hash)
     }
 }
 
@@ -69,6 +84,11 @@ impl Partition {
     /// The hash, for naming groups and for charging limits.
     pub fn as_u128(self) -> u128 {
         self.0
+    }
+
+    /// The partition whose hash this is.
+    pub(crate) fn from_u128(hash: u128) -> Partition {
+        Partition(hash)
     }
 }
 
@@ -177,6 +197,18 @@ impl Secret {
         let mut hasher = self.light;
         hasher.write_u64(u64::from(site) << 8 | u64::from(kind));
         hasher.write(name);
+        hasher.finish()
+    }
+
+    /// A checksum of `parts` that nobody without the secret can make; `kind` keeps those of one purpose
+    /// apart from all others.
+    pub fn seal(&self, kind: u8, parts: &[&[u8]]) -> u64 {
+        let mut hasher = self.light;
+        hasher.write_u8(kind);
+        for part in parts {
+            hasher.write_u32(part.len() as u32);
+            hasher.write(part);
+        }
         hasher.finish()
     }
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, interval, sleep};
 
 use super::{NO, report, runtime, unusable};
 use crate::app::{App, AppError, Logs};
+use crate::cache::key::Secret;
 use crate::clock::Clock;
 use crate::config::{LogLevel, LogSettings, Settings};
 use crate::rules::Diagnostic;
@@ -110,7 +111,7 @@ async fn start(listen: Option<SocketAddr>) -> Result<(Arc<Sim>, App), Unusable> 
     for upstream in &mut settings.upstreams {
         upstream.site.credential = Some(lab::credential());
     }
-    let app = App::start(settings, Clock::system()).await.map_err(Unusable::App)?;
+    let app = App::start_with(settings, Clock::system(), Secret::random()).await.map_err(Unusable::App)?;
     Ok((Arc::new(sim), app))
 }
 

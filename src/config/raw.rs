@@ -173,10 +173,20 @@ pub struct RawCache {
     pub memory: Option<ByteSize>,
     /// The most that one body may have. Default: 8MiB.
     pub max_object: Option<ByteSize>,
-    /// Not built yet.
-    pub disk: Option<NotBuilt>,
+    /// The last known state survives a restart; absent: memory only.
+    pub disk: Option<RawDisk>,
     /// Not built yet.
     pub redis: Option<NotBuilt>,
+}
+
+/// The store on disk.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawDisk {
+    /// A directory for this process alone, made when it is not there.
+    pub path: String,
+    /// The most that all files in it have together. Default: 1GiB.
+    pub size: Option<ByteSize>,
 }
 
 /// An IP address and a port.

@@ -10,7 +10,7 @@ mod upstream;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::raw::{Address, Protocol, RawConfig, RawListener, RawTlsIn};
+use super::raw::{Address, Protocol, RawConfig, RawDisk, RawListener, RawTlsIn};
 use super::settings::{
     AdminSettings, CacheSettings, ListenerSettings, LogSettings, Settings, UpstreamSettings,
 };
@@ -18,6 +18,7 @@ use crate::proxy::{Front, PublicUrl, PublicUrlError, TunnelLimits};
 use crate::rules::document::{Document, Step, at};
 use crate::rules::{Diagnostic, Severity};
 use crate::server::{ListenerConfig, Protocols, TlsIn};
+use crate::tier::disk::{DiskConfig, LEAST_SIZE};
 use crate::upstream::{EndpointScheme, Trust};
 
 /// Where a listener is when the configuration names none.
@@ -28,6 +29,7 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr:
 const DEFAULT_CERTS: &str = "certs";
 const DEFAULT_MEMORY: u64 = 256 << 20;
 const DEFAULT_MAX_OBJECT: u64 = 8 << 20;
+const DEFAULT_DISK: u64 = 1 << 30;
 /// A cache with less is a mistake of units.
 const LEAST_MEMORY: u64 = 1 << 20;
 const MOST_THREADS: usize = 1024;
@@ -51,11 +53,7 @@ pub(super) struct Resolver<'d> {
 
 impl Resolver<'_> {
     fn config(&mut self, raw: &RawConfig) -> Settings {
-        self.not_built(
-            &[],
-            &[("disk", raw.cache.disk.is_some()), ("redis", raw.cache.redis.is_some())],
-            "cache",
-        );
+        self.not_built(&[], &[("redis", raw.cache.redis.is_some())], "cache");
         if raw.threads.is_some_and(|threads| !(1..=MOST_THREADS).contains(&threads)) {
             self.error(&at!["threads"], format!("from 1 to {MOST_THREADS}; leave it out for one per core"));
         }
@@ -212,7 +210,20 @@ impl Resolver<'_> {
             Some(size) => size.0,
             None => DEFAULT_MAX_OBJECT.min(memory),
         };
-        CacheSettings { memory, max_object }
+        let disk = raw.cache.disk.as_ref().map(|disk| self.disk(disk));
+        CacheSettings { memory, max_object, disk }
+    }
+
+    fn disk(&mut self, raw: &RawDisk) -> DiskConfig {
+        let (path, size) = (self.directory.join(&raw.path), raw.size.map_or(DEFAULT_DISK, |size| size.0));
+        if raw.path.is_empty() || path.exists() && !path.is_dir() {
+            let message = format!("`{}` is no directory: name one for this process alone", raw.path);
+            self.error(&at!["cache", "disk", "path"], message);
+        }
+        if size < LEAST_SIZE {
+            self.error(&at!["cache", "disk", "size"], format!("at least {}MiB", LEAST_SIZE >> 20));
+        }
+        DiskConfig { path, size }
     }
 
     /// Two listeners cannot have one address, and the admin service none of the clients'.
@@ -340,7 +351,7 @@ impl Settings {
             threads: None,
             log: LogSettings::default(),
             admin: AdminSettings { address: DEFAULT_ADMIN, named: false, token_file: None },
-            cache: CacheSettings { memory: DEFAULT_MEMORY, max_object: DEFAULT_MAX_OBJECT },
+            cache: CacheSettings { memory: DEFAULT_MEMORY, max_object: DEFAULT_MAX_OBJECT, disk: None },
             upstreams: vec![upstream],
         };
         if let Some(rules) = rules {

@@ -9,6 +9,7 @@ use crate::proxy::{Front, SiteConfig, TunnelLimits};
 use crate::rules::{RuleSet, builtin};
 use crate::semantics::authority::Target;
 use crate::server::{ListenerConfig, Protocols, TlsIn};
+use crate::tier::disk::DiskConfig;
 use crate::upstream::{Alpn, ContradictoryClose, Trust, UpstreamConfig};
 
 /// Everything that the configuration says.
@@ -94,12 +95,14 @@ pub struct AdminSettings {
 }
 
 /// How much is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
     /// All entries together, in bytes.
     pub memory: u64,
     /// The most that one body may have, in bytes.
     pub max_object: u64,
+    /// The store on disk; `None`: memory only.
+    pub disk: Option<DiskConfig>,
 }
 
 /// One API.

@@ -137,7 +137,7 @@ listen:
   - {address: 127.0.0.1:2, tls: yes}
   - {address: 127.0.0.1:3, tls: {certificate: none.pem, key: none.pem}}
 threads: 0
-cache: {memory: 1KiB, max_object: 8MiB, disk: {path: /x, size: 1GiB}, redis: x}
+cache: {memory: 1KiB, max_object: 8MiB, disk: {path: broken.yaml, size: 1KiB}, redis: x}
 loging: {}
 upstreams:
   lab:
@@ -176,8 +176,9 @@ upstreams:
         "forebay.yaml:7:10: from 1 to 1024",
         "forebay.yaml:8:17: at least 1MiB",
         "forebay.yaml:8:35: more than zero and at most `memory`",
-        "forebay.yaml:8:41: `disk` is part of the contract but not built yet",
-        "forebay.yaml:8:71: `redis` is part of the contract but not built yet",
+        "forebay.yaml:8:54: `broken.yaml` is no directory",
+        "forebay.yaml:8:73: at least 32MiB",
+        "forebay.yaml:8:80: `redis` is part of the contract but not built yet",
         "forebay.yaml:9:1: unknown field `loging`",
         "forebay.yaml:12:36: `https://pve1:8006` is named twice",
         "forebay.yaml:12:55: endpoint `ftp://x`: the scheme must be http or https",

@@ -46,7 +46,11 @@ pub(super) fn wrote(site: &Site, write: &Write<'_>, client: SocketAddr, status: 
     if status == Some(StatusCode::UNAUTHORIZED) || !changes_something(site, write) {
         return;
     }
-    let standing = if is_known(site, write.caller) { Standing::Known } else { Standing::Stranger };
+    let standing = match status {
+        _ if is_known(site, write.caller) => Standing::Known,
+        Some(status) if status.is_success() => Standing::Admitted,
+        _ => Standing::Stranger,
+    };
     let mut names = of_credential(site, write.caller);
     if names.is_empty() {
         names.push(of_address(site, client));

@@ -107,7 +107,10 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             match entry {
                 Some(entry) => {
                     errand.site.note_kept(errand.read.rule, entry.lifetimes(), at);
-                    fill.finish(|| shared.memory.insert_newer(errand.key, entry));
+                    fill.finish(|| {
+                        shared.memory.insert_newer(errand.key, entry.clone());
+                        shared.remember(errand.read.rule(&errand.site), errand.key, &entry);
+                    });
                 }
                 None => fill.finish(|| ()),
             }
@@ -171,7 +174,7 @@ impl Errand {
         let answered = Answered { evidence, sent: &self.headers, fields: &head.fields };
         forward::learn(site, self.caller(), Accepts::by(Some(self.read.rule(site)), answered), status);
         if ends {
-            site.shared.memory.remove(self.key);
+            site.shared.forget(self.key);
         }
     }
 

@@ -5,6 +5,7 @@
 //! which of them a pattern means cannot be told from a key. A soft purge only ends freshness: what may
 //! be served stale still may.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use super::route::named;
@@ -66,19 +67,35 @@ pub fn purge(shared: &Shared, sites: &[Arc<Site>], what: &Purge, manner: Manner)
             }
         }),
         Manner::Hard => {
-            if !groups.is_empty() {
-                shared.groups.invalidate(&groups);
-            }
             if matches!(what, Purge::Path(_)) {
                 // Before the entries: what ends in between is stored and removed, and what ends
                 // afterwards is not stored.
                 shared.flights.detach_all();
+                purged += purge_tier(shared, &met, now);
+            }
+            if !groups.is_empty() {
+                shared.groups.invalidate(&groups);
             }
             shared.memory.remove_where(met);
         }
     }
     shared.count_invalidation(InvalidationCause::Purge);
     purged
+}
+
+/// Forgets what the tier has of what is `met`, before memory does, and says how many entries that could have
+/// been served only the tier had. Of groups their marks tell it everything, and nothing has to be read.
+fn purge_tier(shared: &Shared, met: &dyn Fn(&Entry) -> bool, now: Timestamp) -> usize {
+    let Some(tier) = shared.tier.get() else { return 0 };
+    let purged = Cell::new(0);
+    tier.forget_where(&|key, entry| {
+        let is_met = met(entry);
+        if is_met && shared.memory.get(key).is_none() && is_usable(shared, entry, now) {
+            purged.set(purged.get() + 1);
+        }
+        is_met
+    });
+    purged.get()
 }
 
 /// Whether an entry may still be served to anybody, fresh or stale.

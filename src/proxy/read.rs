@@ -18,12 +18,12 @@ use super::carried::Carried;
 use super::counters::{Cause, Outcome};
 use super::fill::{self, Direct, Errand};
 use super::forward;
-use super::lookup::{self, Absent};
+use super::lookup::{self, Absent, Lookup};
 use super::respond::{self, Asked};
 use super::rights;
 use super::route::Read;
 use super::site::Site;
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, Why};
 use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Patience, Troubled, Waiter};
 use crate::cache::groups::{GroupId, GroupName, Settling};
 use crate::cache::key::{Key, Partition};
@@ -80,7 +80,11 @@ impl Part {
 
 impl Reading {
     /// Answers it.
-    pub async fn answer(self) -> Response<Body> {
+    pub async fn answer(mut self) -> Response<Body> {
+        if self.absent.forward == Forward::UriMiss && self.site.shared.is_remembered(self.absent.key) {
+            // Boxed: rare, and other reads need no room for it.
+            Box::pin(self.recall()).await;
+        }
         if let Some(response) = self.while_revalidating() {
             return response;
         }
@@ -112,6 +116,16 @@ impl Reading {
                 // for one.
                 Box::pin(forward::pass(site, request, client, started, pass, key)).await
             }
+        }
+    }
+
+    /// Looks once more, when memory has what the tier has.
+    async fn recall(&mut self) {
+        if self.site.shared.recall(self.absent.key).await
+            && let Lookup::Absent(absent) =
+                lookup::lookup(&self.site, &self.request, &self.read, self.started)
+        {
+            self.absent = absent;
         }
     }
 
@@ -147,6 +161,7 @@ impl Reading {
         if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, who, &groups, wanted) {
             tokio::spawn(fill::run(self.errand(Cause::Refresh), fill, None));
         }
+        entry.note_served_stale(self.started, Why::WhileRevalidating);
         Some(self.stale(entry, |ttl| CacheStatus::Hit { ttl, detail: Some(Detail::StaleWhileRevalidate) }))
     }
 
@@ -162,6 +177,7 @@ impl Reading {
             && rights::still_holds(&self.site, &self.read, now)
             && self.may_have_stale(now);
         allowed.then(|| {
+            entry.note_served_stale(now, status.map_or(Why::Silent, Why::Answered));
             self.stale(entry, |_| CacheStatus::Forwarded {
                 forward: Forward::Stale,
                 status: status.map(|status| status.as_u16()),

@@ -1,7 +1,7 @@
 //! What serving one upstream needs: its rules, its client, and its share of what all have in common.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use http::HeaderName;
@@ -12,6 +12,7 @@ use quick_cache::sync::Cache;
 use super::audit::Audits;
 use super::content::Room;
 use super::counters::RuleMetrics;
+use super::epochs::Epochs;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
@@ -28,6 +29,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::dialect::{Dialect, Links};
 use crate::rules::{RuleSet, Sharing};
 use crate::telemetry::Registry;
+use crate::tier::Tier;
 use crate::units::Share;
 use crate::upstream::{EndpointId, Upstream};
 
@@ -59,6 +61,8 @@ pub struct Shared {
     pub acceptance: Acceptance,
     /// Who wrote lately.
     pub actors: Actors,
+    /// The store behind the one in memory, where there is one.
+    pub tier: OnceLock<Arc<dyn Tier>>,
     /// The tasks that writes started.
     pub operations: Operations,
     /// The room for the content of requests that must be held.
@@ -68,7 +72,8 @@ pub struct Shared {
     pub(super) invalidations: [Counter; 7],
     uncacheable: Cache<Key, Timestamp>,
     consoles: Cache<(u32, CredentialId, String), (EndpointId, Timestamp)>,
-    epochs: Mutex<Epochs>,
+    /// When each meaning of a rule came into force.
+    pub epochs: Epochs,
     /// What is known of changes made elsewhere, by upstream, for those that are served.
     feeds: Mutex<HashMap<u32, Weak<Feed>>>,
     /// The tunnels.
@@ -106,14 +111,6 @@ impl InvalidationCause {
     ];
 }
 
-/// When each meaning of a rule came into force. A rule that goes and comes back finds nothing of its
-/// earlier time, because the writes in between were judged by other rules.
-#[derive(Default)]
-struct Epochs {
-    next: u64,
-    active: HashMap<(u32, u64), u64>,
-}
-
 impl Shared {
     /// An empty cache of `memory` bytes.
     pub fn new(clock: Clock, secret: Secret, registry: Registry, memory: u64, max_object: u64) -> Arc<Self> {
@@ -129,13 +126,14 @@ impl Shared {
             flights: Arc::default(),
             acceptance: Acceptance::new(groups.clone()),
             actors: Actors::default(),
+            tier: OnceLock::new(),
             groups,
             room: Room::default(),
             log_requests: false.into(),
             invalidations,
             uncacheable: Cache::new(10_000),
             consoles: Cache::new(10_000),
-            epochs: Mutex::default(),
+            epochs: Epochs::default(),
             feeds: Mutex::default(),
             tunnels: AllTunnels::default(),
             secret,
@@ -289,7 +287,7 @@ impl Site {
     /// A site that serves `rules` with `upstream`. `id` must be the same for the same upstream before
     /// and after a reload.
     pub fn new(shared: Arc<Shared>, id: u32, config: SiteConfig, rules: RuleSet, upstream: Upstream) -> Self {
-        let meanings = shared.epochs.lock().enter(id, &rules);
+        let meanings = shared.epochs.enter(id, &rules);
         let metrics = |rule: &str| RuleMetrics::new(&config.name, rule);
         let reads: Vec<ReadSite> = rules
             .reads
@@ -348,8 +346,13 @@ impl Site {
     }
 
     /// Since when the API answers only that it is down.
-    pub(super) fn outage_since(&self) -> Option<Timestamp> {
+    pub fn outage_since(&self) -> Option<Timestamp> {
         *self.outage.lock()
+    }
+
+    /// The process before saw the API down since then; the first answer says whether it still is.
+    pub fn resume_outage(&self, since: Timestamp) {
+        *self.outage.lock() = Some(since);
     }
 
     /// How many hits are being compared with the API.
@@ -365,24 +368,5 @@ impl Site {
     /// The dialect of the API.
     pub fn dialect(&self) -> Dialect {
         self.config.dialect
-    }
-}
-
-impl Epochs {
-    fn enter(&mut self, site: u32, rules: &RuleSet) -> Vec<u64> {
-        let mut active: HashMap<(u32, u64), u64> = HashMap::new();
-        let meanings = rules
-            .reads
-            .iter()
-            .map(|rule| {
-                let epoch = *self.active.get(&(site, rule.fingerprint)).unwrap_or(&self.next);
-                active.insert((site, rule.fingerprint), epoch);
-                rule.fingerprint ^ epoch.wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            })
-            .collect();
-        self.active.retain(|(other, _), _| *other != site);
-        self.active.extend(active);
-        self.next += 1;
-        meanings
     }
 }

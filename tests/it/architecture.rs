@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Top-level modules from the foundation up: a module imports only from those before it.
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 15] = [
     "units",
     "clock",
     "telemetry",
@@ -13,6 +13,7 @@ const ROWS: [&str; 14] = [
     "rules",
     "dialect",
     "cache",
+    "tier",
     "upstream",
     "proxy",
     "server",

@@ -34,7 +34,7 @@ fn every_mistake_has_its_place_and_check_says_no() {
 listen:
   - {address: 127.0.0.1:0, upstream: lab, public_url: 'https://lab.example'}
   - {address: 127.0.0.1:0, upstream: lab, tls: {certificate: c.pem, key: k.pem}}
-cache: {memory: 256, disk: {path: /x, size: 1GiB}}
+cache: {memory: 256, disk: {path: /x, size: 1KiB}}
 upstreams:
   lab:
     endpoint: https://pve1:8006
@@ -53,11 +53,10 @@ reads:
 ";
     let directory = files(&[("forebay.yaml", text), ("rules.yaml", rules)]);
     let expected = [
-        "forebay.yaml:2:43: `public_url` is part of the contract but not built yet",
         "forebay.yaml:3:62: `c.pem` cannot be read",
         "forebay.yaml:3:74: `k.pem` cannot be read",
         "forebay.yaml:4:17: ",
-        "forebay.yaml:4:22: `disk` is part of the contract but not built yet",
+        "forebay.yaml:4:45: at least 32MiB",
         "forebay.yaml:7:5: unknown field `endpoint`",
         "forebay.yaml:9:25: `absent.yaml` is neither a built-in pack (proxmox, azure) nor a usable file",
         "forebay.yaml:10:25: ",

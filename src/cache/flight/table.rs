@@ -155,6 +155,12 @@ impl<F: From<LeaderLost>> Flights<F> {
         }
     }
 
+    /// Runs `store` under the lock that an ending flight of `key` stores under.
+    pub fn store(&self, key: Key, store: impl FnOnce()) {
+        let _nobody_else_stores = self.shard(key).lock();
+        store();
+    }
+
     /// Takes every flight out of the table: those who wait get their answers, but nobody else joins
     /// and nothing is stored. Returns how many there were.
     pub fn detach_all(&self) -> usize {

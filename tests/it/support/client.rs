@@ -95,7 +95,10 @@ impl Ask {
 
     /// The connection once the request has been written.
     pub async fn sent(self) -> Opened {
-        let mut head = format!("{} {} HTTP/1.1\r\nHost: forebay.test\r\n", self.method, self.target);
+        let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+            head += "Host: forebay.test\r\n";
+        }
         let upgrades = self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("upgrade"));
         if !upgrades {
             head += "Connection: close\r\n";

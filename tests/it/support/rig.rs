@@ -1,5 +1,6 @@
 //! Forebay in this process, in front of scripted upstreams.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use forebay::app::App;
@@ -50,6 +51,10 @@ pub struct Options {
     pub listeners: Vec<&'static str>,
     /// URLs of what stands in the place of scripted upstreams.
     pub apis: Vec<String>,
+    /// Where the store on disk is.
+    pub disk: Option<PathBuf>,
+    /// The clock of ages.
+    pub clock: Clock,
 }
 
 impl Default for Options {
@@ -61,6 +66,8 @@ impl Default for Options {
             endpoints: 1,
             listeners: Vec::new(),
             apis: Vec::new(),
+            disk: None,
+            clock: Clock::manual(),
         }
     }
 }
@@ -108,11 +115,13 @@ impl Rig {
         let feed = if options.upstream.contains("feed:") { "" } else { "feed: {ceiling: 30d}\n" };
         let more: String =
             format!("{feed}{}", options.upstream).lines().map(|line| format!("    {line}\n")).collect();
+        let disk = options.disk.map(|path| format!(", disk: {{path: {}, size: 32MiB}}", path.display()));
+        let disk = disk.unwrap_or_default();
         let config = write(
             "forebay.yaml",
             &format!(
                 "listen: [{{address: 127.0.0.1:0, upstream: lab}}{}]\nadmin: {{address: 127.0.0.1:0}}\n\
-                 cache: {{memory: 64MiB, max_object: {}}}\nupstreams:\n  lab:\n    \
+                 cache: {{memory: 64MiB, max_object: {}{disk}}}\nupstreams:\n  lab:\n    \
                  endpoints: [{}]\n    rules: [{rules}]\n{more}",
                 options.listeners.iter().map(|listener| format!(", {listener}")).collect::<String>(),
                 options.max_object,
@@ -120,7 +129,7 @@ impl Rig {
             ),
         );
         let settings = config::load(&config).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-        let clock = Clock::manual();
+        let clock = options.clock;
         let app = App::start_with(settings, clock.clone(), Secret::from_bytes(&[7; 16]))
             .await
             .expect("forebay starts");

@@ -1,0 +1,151 @@
+//! The store on disk as a process uses it: taken before anything is served, told what it must know, and
+//! closed last. Nothing here keeps the process from serving.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::UpstreamSettings;
+use crate::proxy::{Shared, Site};
+use crate::telemetry::Registry;
+use crate::tier::disk::{Beginning, Disk, DiskConfig, KnownSite, Layout, Opened, Standing, Trouble};
+
+use super::Sites;
+
+/// How long a start waits for its store: what is known of the records is read in this time.
+const OPEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a reload or an end waits for the disk.
+const WRITE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often is tried to empty a store that this process serves without.
+const DISCARD_EVERY: Duration = Duration::from_secs(10);
+
+/// How often is noted who is accepted, and which upstreams are down.
+const OBSERVE_EVERY: Duration = Duration::from_secs(1);
+
+/// Takes the store. `None`: this process serves without it.
+pub(super) async fn open(config: &DiskConfig, clock: &Clock, registry: &Registry) -> Option<Opened> {
+    let (config, clock, registry) = (config.clone(), clock.clone(), registry.clone());
+    let opening = tokio::task::spawn_blocking(move || Disk::open(&config, &clock, &registry));
+    match tokio::time::timeout(OPEN_WITHIN, opening).await {
+        Ok(Ok(Ok(opened))) => Some(opened),
+        // What is wrong has been counted and logged.
+        Ok(_) => None,
+        Err(_) => {
+            let seconds = OPEN_WITHIN.as_secs();
+            tracing::error!("cache.disk: no answer within {seconds} s; this process serves without it");
+            None
+        }
+    }
+}
+
+/// Puts what the store brings to where it belongs. Before anything is served.
+pub(super) fn resume(opened: Opened, shared: &Arc<Shared>, beginning: Beginning) -> Arc<Disk> {
+    let Opened { disk, layout, .. } = opened;
+    shared.epochs.resume(layout.next_epoch, &layout.epochs);
+    disk.attach(&shared.groups, &shared.acceptance, &shared.actors, beginning);
+    let disk = Arc::new(disk);
+    let _the_only_one = shared.tier.set(disk.clone());
+    disk
+}
+
+/// The first sites are there: the store learns their numbers, and they how their API stood.
+pub(super) async fn installed(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites) {
+    for site in sites.all() {
+        disk.outage(site.id).into_iter().for_each(|since| site.resume_outage(since));
+    }
+    let layout = layout(shared, sites);
+    with(disk, move |disk| disk.layout_is(&layout)).await;
+}
+
+/// Empties a store that this process serves without: what is overtaken from now on is noted nowhere, so
+/// nothing of it may come back later.
+pub(super) async fn discard(path: PathBuf) {
+    let mut tries = tokio::time::interval(DISCARD_EVERY);
+    loop {
+        tries.tick().await;
+        let path = path.clone();
+        if let Ok(Ok(())) = tokio::task::spawn_blocking(move || Disk::discard(&path)).await {
+            return;
+        }
+    }
+}
+
+/// Notes what is known at the end, and ends in order.
+pub(super) async fn close(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites) {
+    let now = shared.clock.now();
+    let standings: Vec<Standing> = sites.all().iter().map(|site| standing(site, now)).collect();
+    let shared = shared.clone();
+    with(disk, move |disk| {
+        disk.observe(&shared.acceptance, &standings);
+        disk.close();
+    })
+    .await;
+}
+
+/// Tells the store what changes by itself.
+pub(super) async fn observe(disk: Arc<Disk>, shared: Arc<Shared>, sites: Arc<Sites>) {
+    let mut ticks = tokio::time::interval(OBSERVE_EVERY);
+    loop {
+        ticks.tick().await;
+        let now = shared.clock.now();
+        let standings: Vec<Standing> = sites.all().iter().map(|site| standing(site, now)).collect();
+        let (disk, shared) = (disk.clone(), shared.clone());
+        let _next_time = tokio::task::spawn_blocking(move || {
+            disk.observe(&shared.acceptance, &standings);
+        })
+        .await;
+    }
+}
+
+fn standing(site: &Site, now: Timestamp) -> Standing {
+    let silent = site.upstream.failing_since().map(|since| now.before(since.elapsed()));
+    Standing { site: site.id, silent, down: site.outage_since() }
+}
+
+/// Does `what` with the store, for as long as one waits for a disk.
+pub(super) async fn with(disk: &Arc<Disk>, what: impl FnOnce(&Disk) + Send + 'static) {
+    let done = disk.clone();
+    let doing = tokio::task::spawn_blocking(move || what(&done));
+    if tokio::time::timeout(WRITE_WITHIN, doing).await.is_err() {
+        disk.note(Trouble::Slow, "the directory does not answer", "the store may be empty after a restart");
+    }
+}
+
+/// What a process knows of the upstreams of the one before.
+#[derive(Default)]
+pub(super) struct Before(HashMap<String, KnownSite>);
+
+impl Before {
+    pub(super) fn new(layout: &Layout) -> Self {
+        Self(layout.sites.iter().map(|site| (site.name.clone(), site.clone())).collect())
+    }
+
+    /// The number of the same upstream then; the same as in a reload.
+    pub(super) fn id(&self, upstream: &UpstreamSettings) -> Option<u32> {
+        let known = self.0.get(&upstream.name)?;
+        let here = &upstream.upstream.endpoints;
+        let stayed = here.iter().any(|endpoint| known.endpoints.contains(&endpoint.id().as_u64()));
+        (stayed && known.meaning == meaning(upstream.site.dialect, &upstream.site.credentials))
+            .then_some(known.id)
+    }
+}
+
+fn meaning(dialect: crate::dialect::Dialect, credentials: &[http::HeaderName]) -> String {
+    format!("{dialect:?} {credentials:?}")
+}
+
+/// What the next process needs to know of the numbers in keys.
+pub(super) fn layout(shared: &Shared, sites: &Sites) -> Layout {
+    let known = |site: &Arc<Site>| KnownSite {
+        name: site.config.name.clone(),
+        id: site.id,
+        endpoints: site.upstream.config().endpoints.iter().map(|endpoint| endpoint.id().as_u64()).collect(),
+        meaning: meaning(site.config.dialect, &site.config.credentials),
+    };
+    let (next_epoch, epochs) = shared.epochs.all();
+    Layout { next_site: sites.next(), sites: sites.all().iter().map(known).collect(), next_epoch, epochs }
+}
