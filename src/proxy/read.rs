@@ -162,7 +162,10 @@ impl Reading {
             tokio::spawn(fill::run(self.errand(Cause::Refresh), fill, None));
         }
         entry.note_served_stale(self.started, Why::WhileRevalidating);
-        Some(self.stale(entry, |ttl| CacheStatus::Hit { ttl, detail: Some(Detail::StaleWhileRevalidate) }))
+        Some(self.stale(entry, |ttl| CacheStatus::Hit {
+            ttl: ttl.min(0),
+            detail: Some(Detail::StaleWhileRevalidate),
+        }))
     }
 
     /// The stale answer in place of an outage (RFC 5861 §4), for those who may have it: whoever wrote

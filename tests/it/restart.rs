@@ -248,7 +248,9 @@ fn storm(api: &Api, storm: &Arc<Storm>, disk: &Path, random: &mut fastrand::Rng)
             std::thread::spawn(move || {
                 let mut random = fastrand::Rng::with_seed(seed);
                 while !stopped.load(Ordering::SeqCst) {
-                    let id = random.usize(..OBJECTS);
+                    // What is written all the time is never on disk.
+                    let often = client < 2 && random.u8(..8) > 0;
+                    let id = random.usize(..if often { OBJECTS / 3 } else { OBJECTS });
                     let (method, token) = if client < 2 { ("POST", "writer") } else { ("GET", "watcher") };
                     let told = storm.told[id].load(Ordering::SeqCst);
                     let Some(answer) = try_ask(address, method, &format!("/api2/json/object/{id}"), token)
@@ -266,14 +268,14 @@ fn storm(api: &Api, storm: &Arc<Storm>, disk: &Path, random: &mut fastrand::Rng)
                     }
                     if client < 2 {
                         // Else everything would be overtaken all the time.
-                        std::thread::sleep(Duration::from_millis(random.u64(5..60)));
+                        std::thread::sleep(Duration::from_millis(random.u64(5..120)));
                     }
                 }
             })
         })
         .collect();
     // At any moment: the load is what it is about, and no event of it.
-    std::thread::sleep(Duration::from_millis(random.u64(300..2_500)));
+    std::thread::sleep(Duration::from_millis(random.u64(300..3_000)));
     forebay.signal(Signal::KILL);
     stopped.store(true, Ordering::SeqCst);
     clients.into_iter().for_each(|client| client.join().expect("what clients saw was right"));
