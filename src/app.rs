@@ -25,7 +25,7 @@ use crate::config::{Settings, UpstreamSettings};
 use crate::proxy::{self, Body, Front, Proxy, Shared, Site, Via};
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Refusal, ServerError};
 use crate::telemetry::{Registry, UPKEEP_EVERY};
-use crate::tier::disk::{Beginning, Layout};
+use crate::tier::disk::Layout;
 use crate::upstream::{Upstream, UpstreamError};
 
 use self::core::Core;
@@ -140,31 +140,12 @@ impl App {
         let labels = [("version", env!("CARGO_PKG_VERSION"))];
         registry.gauge("forebay_build_info", &labels).set(1.0);
         probe::choose_rules(&mut settings, &registry).await?;
-        let (is_first, secret) = (first.is_some(), first.unwrap_or_else(Secret::random));
-        let mut background = Vec::new();
-        let opened = match &settings.cache.disk {
-            Some(config) => store::open(config, &clock, &registry).await,
-            None => None,
-        };
-        let secret = opened.as_ref().map_or(secret, |opened| opened.secret.clone());
-        let shared = Shared::new(clock, secret, registry, settings.cache.memory, settings.cache.max_object);
+        let (shared, sites, disk) = store::begin(&settings, clock, first, registry).await;
         shared.log_requests.store(settings.log.requests, Ordering::Relaxed);
-        let sites = opened.as_ref().map_or_else(Sites::default, |opened| Sites::resumed(&opened.layout));
-        let sites = Arc::new(sites);
-        let beginning = if is_first { Beginning::First } else { Beginning::Unknown };
-        let disk = opened.map(|opened| store::resume(opened, &shared, beginning));
-        if disk.is_none() && !is_first {
-            shared.actors.know_nothing_before(shared.clock.now());
-        }
         let mut listeners = Vec::new();
         let built = plan_sites(&settings, &shared, &sites)?;
         install(&sites, &shared, built);
-        if let Some(disk) = &disk {
-            store::installed(disk, &shared, &sites).await;
-            background.push(tokio::spawn(store::observe(disk.clone(), shared.clone(), sites.clone())));
-        } else if let Some(config) = &settings.cache.disk {
-            background.push(tokio::spawn(store::discard(config.path.clone())));
-        }
+        let mut background = store::serve(&settings, &shared, &sites, disk.as_ref()).await;
         for listener in &settings.listeners {
             let proxy = sites
                 .proxy(&listener.upstream)

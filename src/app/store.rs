@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
+use crate::cache::key::Secret;
 use crate::clock::{Clock, Timestamp};
-use crate::config::UpstreamSettings;
+use crate::config::{Settings, UpstreamSettings};
 use crate::proxy::{Shared, Site};
 use crate::telemetry::Registry;
 use crate::tier::disk::{Beginning, Disk, DiskConfig, KnownSite, Layout, Opened, Standing, Trouble};
@@ -26,8 +29,50 @@ const DISCARD_EVERY: Duration = Duration::from_secs(10);
 /// How often is noted who is accepted, and which upstreams are down.
 const OBSERVE_EVERY: Duration = Duration::from_secs(1);
 
+/// What all parts of a process share, with what the store brings. `first` is the secret of a process that is
+/// known to follow no other.
+pub(super) async fn begin(
+    settings: &Settings,
+    clock: Clock,
+    first: Option<Secret>,
+    registry: Registry,
+) -> (Arc<Shared>, Arc<Sites>, Option<Arc<Disk>>) {
+    let beginning = if first.is_some() { Beginning::First } else { Beginning::Unknown };
+    let opened = match &settings.cache.disk {
+        Some(config) => open(config, &clock, &registry).await,
+        None => None,
+    };
+    let own = opened.as_ref().map(|opened| opened.secret.clone());
+    let secret = own.or(first).unwrap_or_else(Secret::random);
+    let cache = &settings.cache;
+    let shared = Shared::new(clock, secret, registry, cache.memory, cache.max_object);
+    let sites = opened.as_ref().map_or_else(Sites::default, |opened| Sites::resumed(&opened.layout));
+    let disk = opened.map(|opened| resume(opened, &shared, beginning));
+    if disk.is_none() && beginning == Beginning::Unknown {
+        shared.actors.know_nothing_before(shared.clock.now());
+    }
+    (shared, Arc::new(sites), disk)
+}
+
+/// The first sites are installed: begins what the store needs while they are served.
+pub(super) async fn serve(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    sites: &Arc<Sites>,
+    disk: Option<&Arc<Disk>>,
+) -> Vec<JoinHandle<()>> {
+    match (disk, &settings.cache.disk) {
+        (Some(disk), _) => {
+            installed(disk, shared, sites).await;
+            vec![tokio::spawn(observe(disk.clone(), shared.clone(), sites.clone()))]
+        }
+        (None, Some(config)) => vec![tokio::spawn(discard(config.path.clone()))],
+        (None, None) => Vec::new(),
+    }
+}
+
 /// Takes the store. `None`: this process serves without it.
-pub(super) async fn open(config: &DiskConfig, clock: &Clock, registry: &Registry) -> Option<Opened> {
+async fn open(config: &DiskConfig, clock: &Clock, registry: &Registry) -> Option<Opened> {
     let (config, clock, registry) = (config.clone(), clock.clone(), registry.clone());
     let opening = tokio::task::spawn_blocking(move || Disk::open(&config, &clock, &registry));
     match tokio::time::timeout(OPEN_WITHIN, opening).await {
@@ -43,7 +88,7 @@ pub(super) async fn open(config: &DiskConfig, clock: &Clock, registry: &Registry
 }
 
 /// Puts what the store brings to where it belongs. Before anything is served.
-pub(super) fn resume(opened: Opened, shared: &Arc<Shared>, beginning: Beginning) -> Arc<Disk> {
+fn resume(opened: Opened, shared: &Arc<Shared>, beginning: Beginning) -> Arc<Disk> {
     let Opened { disk, layout, .. } = opened;
     shared.epochs.resume(layout.next_epoch, &layout.epochs);
     disk.attach(&shared.groups, &shared.acceptance, &shared.actors, beginning);
@@ -53,7 +98,7 @@ pub(super) fn resume(opened: Opened, shared: &Arc<Shared>, beginning: Beginning)
 }
 
 /// The first sites are there: the store learns their numbers, and they how their API stood.
-pub(super) async fn installed(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites) {
+async fn installed(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites) {
     for site in sites.all() {
         disk.outage(site.id).into_iter().for_each(|since| site.resume_outage(since));
     }
@@ -63,7 +108,7 @@ pub(super) async fn installed(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Si
 
 /// Empties a store that this process serves without: what is overtaken from now on is noted nowhere, so
 /// nothing of it may come back later.
-pub(super) async fn discard(path: PathBuf) {
+async fn discard(path: PathBuf) {
     let mut tries = tokio::time::interval(DISCARD_EVERY);
     loop {
         tries.tick().await;
@@ -87,7 +132,7 @@ pub(super) async fn close(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites)
 }
 
 /// Tells the store what changes by itself.
-pub(super) async fn observe(disk: Arc<Disk>, shared: Arc<Shared>, sites: Arc<Sites>) {
+async fn observe(disk: Arc<Disk>, shared: Arc<Shared>, sites: Arc<Sites>) {
     let mut ticks = tokio::time::interval(OBSERVE_EVERY);
     loop {
         ticks.tick().await;
