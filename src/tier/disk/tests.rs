@@ -54,6 +54,7 @@ impl Process {
             path: &format!("/{n}"),
             query: None,
             syntax: Syntax::Plain,
+            variant: None,
             ignored_query: &[],
         })
     }
