@@ -67,17 +67,17 @@ enum Command {
     },
     /// Run a simulated API alone
     Sim {
-        /// Which: proxmox
+        /// Which: proxmox or azure
         api: String,
         /// Where it listens
         #[arg(long, default_value = "127.0.0.1:8016")]
         listen: SocketAddr,
-        /// Guests in the cluster
-        #[arg(long, default_value_t = 12)]
-        vms: usize,
-        /// Nodes in the cluster
-        #[arg(long, default_value_t = 3)]
-        nodes: usize,
+        /// Virtual machines [default: 12 guests of a cluster, 10 of a subscription]
+        #[arg(long)]
+        vms: Option<usize>,
+        /// Nodes in the cluster [default: 3]
+        #[arg(long)]
+        nodes: Option<usize>,
         /// Time that each call takes
         #[arg(long, default_value = "0ms", value_parser = span)]
         latency: Duration,
@@ -87,9 +87,18 @@ enum Command {
         /// Time that each task takes
         #[arg(long, default_value = "2s", value_parser = span)]
         task_time: Duration,
-        /// Serve TLS with a certificate of a private CA kept in this directory
+        /// Serve TLS with a certificate of a private CA kept in this directory [azure: always, in sim-certs]
         #[arg(long, value_name = "DIRECTORY")]
         tls: Option<PathBuf>,
+        /// Serve plaintext all the same (azure); its clients refuse to log in over it
+        #[arg(long, conflicts_with = "tls")]
+        plain: bool,
+        /// Where addresses in answers point (azure): as-asked, public, mixed, or a URL [default: as-asked]
+        #[arg(long, value_name = "WHERE")]
+        links: Option<String>,
+        /// What the token buckets do (azure) [default: on]
+        #[arg(long)]
+        throttle: Option<sim::Throttling>,
         /// Say there, in plain text, how many calls came: `calls N`, then a line for each method and target
         #[arg(long, value_name = "ADDRESS")]
         stats: Option<SocketAddr>,
@@ -150,9 +159,35 @@ pub fn run() -> ExitCode {
             inspect::explain(&method, &url, config, rules, json)
         }
         Command::Demo { listen, seconds } => demo::run(listen, seconds),
-        Command::Sim { api, listen, vms, nodes, latency, straggling, task_time, tls, stats } => {
-            sim::run(&api, sim::Shape { listen, vms, nodes, latency, straggling, task_time, tls, stats })
-        }
+        Command::Sim {
+            api,
+            listen,
+            vms,
+            nodes,
+            latency,
+            straggling,
+            task_time,
+            tls,
+            plain,
+            links,
+            throttle,
+            stats,
+        } => sim::run(
+            &api,
+            sim::Shape {
+                listen,
+                vms,
+                nodes,
+                latency,
+                straggling,
+                task_time,
+                tls,
+                plain,
+                links,
+                throttle,
+                stats,
+            },
+        ),
         Command::Advise { .. } => unusable("`advise` is part of the contract but not built yet"),
         Command::Health { config } => health::run(config),
     }

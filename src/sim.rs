@@ -4,4 +4,6 @@
 //! real client cannot tell it from the real thing by anything forebay depends on.
 //! Nothing here knows forebay's cache, rules or proxy: the row above only uses `units` and `clock`.
 
+pub mod azure;
 pub mod proxmox;
+mod watch;

@@ -20,26 +20,68 @@ use crate::server::{Handler, Listener, ListenerConfig, Peer, Protocols, Refusal,
 use crate::sim::proxmox::{self, Sim, SimConfig};
 use crate::telemetry::Registry;
 
+mod azure;
+
+/// Guests of a simulated cluster, when nobody says how many.
+const GUESTS: usize = 12;
+/// Nodes of a simulated cluster, when nobody says how many.
+const NODES: usize = 3;
+
 /// How the simulated API is built.
 pub(super) struct Shape {
     pub listen: SocketAddr,
-    pub vms: usize,
-    pub nodes: usize,
+    pub vms: Option<usize>,
+    pub nodes: Option<usize>,
     pub latency: Duration,
     pub straggling: Duration,
     pub task_time: Duration,
     pub tls: Option<PathBuf>,
+    pub plain: bool,
+    pub links: Option<String>,
+    pub throttle: Option<Throttling>,
     pub stats: Option<SocketAddr>,
 }
 
+/// What the simulated token buckets do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Throttling {
+    /// There are none
+    Off,
+    /// They count and refuse nothing
+    Count,
+    /// They refuse what is too much
+    On,
+}
+
+impl Shape {
+    /// The first option that was given and that only one of the APIs has.
+    fn foreign(&self, api: &str) -> Option<&'static str> {
+        let of_azure = [
+            (self.plain, "--plain"),
+            (self.links.is_some(), "--links"),
+            (self.throttle.is_some(), "--throttle"),
+        ];
+        let of_proxmox = [(self.nodes.is_some(), "--nodes"), (!self.straggling.is_zero(), "--straggling")];
+        let mut given = match api {
+            "proxmox" => of_azure.to_vec(),
+            _ => of_proxmox.to_vec(),
+        };
+        given.retain(|(given, _)| *given);
+        given.first().map(|(_, name)| *name)
+    }
+}
+
 pub(super) fn run(api: &str, shape: Shape) -> ExitCode {
-    match api {
-        "proxmox" => match runtime(None) {
-            Ok(runtime) => runtime.block_on(serve(shape)),
-            Err(error) => unusable(error),
-        },
-        "azure" => unusable("`sim azure` is part of the contract but not built yet"),
-        other => unusable(format!("`{other}` is no simulated API; there is: proxmox")),
+    if !matches!(api, "proxmox" | "azure") {
+        return unusable(format!("`{api}` is no simulated API; there are: proxmox, azure"));
+    }
+    if let Some(name) = shape.foreign(api) {
+        return unusable(format!("`{name}` means nothing to `sim {api}`"));
+    }
+    match (runtime(None), api) {
+        (Ok(runtime), "azure") => runtime.block_on(azure::serve(shape)),
+        (Ok(runtime), _) => runtime.block_on(serve(shape)),
+        (Err(error), _) => unusable(error),
     }
 }
 
@@ -52,8 +94,8 @@ async fn serve(shape: Shape) -> ExitCode {
     };
     let scheme = if tls.is_some() { "https" } else { "http" };
     let config = SimConfig {
-        nodes: shape.nodes,
-        vms: shape.vms,
+        nodes: shape.nodes.unwrap_or(NODES),
+        vms: shape.vms.unwrap_or(GUESTS),
         latency: shape.latency,
         straggling: shape.straggling,
         task_time: shape.task_time,
@@ -64,28 +106,17 @@ async fn serve(shape: Shape) -> ExitCode {
         (Ok(sim), Ok(signals)) => (Arc::new(sim), signals),
         (Err(error), _) | (_, Err(error)) => return unusable(error),
     };
-    let stats = match shape.stats {
-        Some(address) => {
-            let stats = Stats(Arc::clone(&sim));
-            match Listener::bind(ListenerConfig::new(address), stats, &Registry::new()).await {
-                Ok(listener) => Some(listener),
-                Err(error) => return unusable(error),
-            }
-        }
-        None => None,
+    let told = Arc::clone(&sim);
+    let stats = match stats(shape.stats, move || text(&*told, "")).await {
+        Ok(stats) => stats,
+        Err(error) => return unusable(error),
     };
     println!("a simulated Proxmox VE cluster at {scheme}://{}", sim.address());
     println!("  user  {} password {}", proxmox::ROOT_USER, proxmox::ROOT_PASSWORD);
     println!("  token {}={}", proxmox::ADMIN_TOKEN, proxmox::ADMIN_TOKEN_SECRET);
     println!("  token {}={}", proxmox::AUDITOR_TOKEN, proxmox::AUDITOR_TOKEN_SECRET);
     println!("  token {}={} (may do nothing)", proxmox::POWERLESS_TOKEN, proxmox::POWERLESS_TOKEN_SECRET);
-    if let Some(stats) = &stats {
-        println!("  counts at http://{}", stats.address());
-    }
-    signals.next().await;
-    if let Some(stats) = stats {
-        stats.drain().await;
-    }
+    ending(stats, &mut signals).await;
     // A reader of the counts that outlived the drain keeps its share; the process ends all the same.
     if let Some(sim) = Arc::into_inner(sim) {
         sim.stop().await;
@@ -93,32 +124,63 @@ async fn serve(shape: Shape) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What the simulation was asked, as text: totals first, then each method and target behind its count.
-#[derive(Clone)]
-struct Stats(Arc<Sim>);
-
-impl Stats {
-    fn text(&self) -> String {
-        let sim = &self.0;
-        let mut text = format!(
-            "calls {}\nconnections {}\npeak_concurrency {}\n",
-            sim.calls(),
-            sim.connections(),
-            sim.peak_concurrency()
-        );
-        for (line, count) in sim.calls_seen() {
-            // Writing to a string cannot fail.
-            let _ = writeln!(text, "{count} {line}");
-        }
-        text
+/// Says where the counts are, and waits until the process is told to end.
+async fn ending(stats: Option<Listener>, signals: &mut Signals) {
+    if let Some(stats) = &stats {
+        println!("  counts at http://{}", stats.address());
+    }
+    signals.next().await;
+    if let Some(stats) = stats {
+        stats.drain().await;
     }
 }
+
+/// Serves the counts at `address`, if there is one.
+async fn stats(
+    address: Option<SocketAddr>,
+    text: impl Fn() -> String + Send + Sync + 'static,
+) -> Result<Option<Listener>, crate::server::ServerError> {
+    let Some(address) = address else { return Ok(None) };
+    let handler = Stats(Arc::new(text));
+    Listener::bind(ListenerConfig::new(address), handler, &Registry::new()).await.map(Some)
+}
+
+/// What a simulation tells of its calls.
+trait Counted {
+    fn totals(&self) -> [u64; 3];
+    fn seen(&self) -> Vec<(String, u64)>;
+}
+
+impl Counted for Sim {
+    fn totals(&self) -> [u64; 3] {
+        [self.calls(), self.connections(), self.peak_concurrency()]
+    }
+
+    fn seen(&self) -> Vec<(String, u64)> {
+        self.calls_seen()
+    }
+}
+
+/// What a simulation was asked: totals first, then `more`, then each method and target behind its count.
+fn text(sim: &impl Counted, more: &str) -> String {
+    let [calls, connections, peak] = sim.totals();
+    let mut text = format!("calls {calls}\nconnections {connections}\npeak_concurrency {peak}\n{more}");
+    for (line, count) in sim.seen() {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{count} {line}");
+    }
+    text
+}
+
+/// The counts as text, made anew for each who asks.
+#[derive(Clone)]
+struct Stats(Arc<dyn Fn() -> String + Send + Sync>);
 
 impl Handler for Stats {
     type Body = Full<Bytes>;
 
     async fn handle(&self, _: Request<Incoming>, _: Arc<Peer>) -> Response<Full<Bytes>> {
-        Response::new(Full::from(self.text()))
+        Response::new(Full::from((self.0)()))
     }
 
     fn refused(&self, refusal: Refusal, _: &Peer) -> Response<Full<Bytes>> {

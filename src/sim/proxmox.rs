@@ -29,6 +29,7 @@ mod cluster;
 mod console;
 mod effects;
 mod exchange;
+mod fault;
 mod firewall;
 mod guest_tasks;
 mod guest_writes;
@@ -49,14 +50,14 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod upload;
-mod watch;
 mod wire;
 
-pub use watch::{Fault, Gate, HoldAt};
+pub use super::watch::{Gate, HoldAt};
+pub use fault::Fault;
 
+use super::watch::Watch;
 use call::{Call, Method};
 use state::Cluster;
-use watch::Watch;
 
 /// The superuser, which logs in with [`ROOT_PASSWORD`] and passes every check.
 pub const ROOT_USER: &str = "root@pam";
@@ -145,7 +146,7 @@ struct Shared {
     cluster: Arc<Mutex<Cluster>>,
     /// The node that listens here, as an index into the cluster's nodes.
     node: usize,
-    watch: Watch,
+    watch: Watch<Fault>,
     /// Permits for the privileged daemon of each node, the same for every address of the cluster.
     workers: Arc<Vec<tokio::sync::Semaphore>>,
 }

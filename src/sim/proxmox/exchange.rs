@@ -12,9 +12,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use super::answer::{Body, Delay, Failure, Format, Rendered, render};
 use super::auth::Credentials;
 use super::call::{self, Call, Method, Principal};
-use super::watch::{Fault, HoldAt};
 use super::wire::{Connection, Head};
-use super::{Shared, access, console, route, upload};
+use super::{Fault, HoldAt, Shared, access, console, route, upload};
 
 /// The longest body that is not an upload.
 const BODY_LIMIT: u64 = 512 * 1024;

@@ -1,6 +1,6 @@
 //! What a test watches and steers on one listening address: counts, faults, gates.
 //!
-//! Nothing here is part of the simulated API.
+//! Nothing here is part of a simulated API; what a fault looks like is each simulation's own.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,6 @@ use tokio::sync::watch;
 
 /// Distinct targets that are counted one by one; later ones are counted without their query.
 const TARGETS_COUNTED: usize = 50_000;
-
-/// How a request is made to fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Answers this status with this reason phrase, no body, and closes.
-    Status(u16, String),
-    /// Closes the connection without an answer.
-    Close,
-    /// Announces a body, sends half of it and closes.
-    Truncate,
-    /// Never answers; ends when the client closes or the simulation stops.
-    Stall,
-}
 
 /// Where in its life a request is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,34 +47,48 @@ struct Held {
     arrived: watch::Sender<usize>,
 }
 
-struct Injected {
+struct Injected<F> {
     prefix: String,
-    fault: Fault,
+    fault: F,
     left: u32,
 }
 
 /// The counters and levers of one listening address.
-#[derive(Default)]
-pub(super) struct Watch {
+pub(super) struct Watch<F> {
     calls: AtomicU64,
     connections: AtomicU64,
     active: AtomicU64,
     peak: AtomicU64,
     targets: Mutex<BTreeMap<String, u64>>,
-    faults: Mutex<Vec<Injected>>,
+    faults: Mutex<Vec<Injected<F>>>,
     gates: Mutex<Vec<Held>>,
 }
 
 /// Counts a request as active until dropped.
-pub(super) struct Active<'a>(&'a Watch);
+pub(super) struct Active<'a>(&'a AtomicU64);
 
 impl Drop for Active<'_> {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-impl Watch {
+// Not derived: a fault need not have a default.
+impl<F> Default for Watch<F> {
+    fn default() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
+            targets: Mutex::default(),
+            faults: Mutex::default(),
+            gates: Mutex::default(),
+        }
+    }
+}
+
+impl<F: Clone> Watch<F> {
     pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -129,15 +130,15 @@ impl Watch {
         }
         let active = self.active.fetch_add(1, Ordering::SeqCst) + 1;
         self.peak.fetch_max(active, Ordering::SeqCst);
-        Active(self)
+        Active(&self.active)
     }
 
-    pub(super) fn inject(&self, prefix: &str, fault: Fault, times: u32) {
+    pub(super) fn inject(&self, prefix: &str, fault: F, times: u32) {
         self.faults.lock().push(Injected { prefix: prefix.to_owned(), fault, left: times });
     }
 
     /// The fault that this request meets, used up once.
-    pub(super) fn fault(&self, line: &str) -> Option<Fault> {
+    pub(super) fn fault(&self, line: &str) -> Option<F> {
         let mut faults = self.faults.lock();
         let place = faults.iter().position(|known| known.left > 0 && line.starts_with(&known.prefix))?;
         faults[place].left -= 1;
