@@ -157,9 +157,16 @@ class Forebay:
         """How many requests it says it had from clients."""
         return self._sum("forebay_requests_total")
 
+    def seconds(self):
+        """How long it says that clients waited for the heads of its answers, in all."""
+        return self._total("forebay_request_seconds_sum")
+
     def _sum(self, metric):
+        return int(self._total(metric))
+
+    def _total(self, metric):
         values = re.findall(rf"^{metric}\{{.*\}} (\S+)$", fetch(f"http://{self.admin}/metrics"), re.M)
-        return int(sum(float(value) for value in values))
+        return sum(float(value) for value in values)
 
 
 class Side:

@@ -5,6 +5,7 @@
 //	clients rounds SETTINGS N    guests made and unmade beside pollers; what showed the past
 //	clients zeros                a server of zeros, for
 //	clients large ADDRESS BYTES  so many bytes in each way
+//	clients azure SETTINGS       what the SDK for Azure does, with settings of its own
 //
 // SETTINGS is a JSON file that says where to connect, what to trust and who to be.
 package main
@@ -45,11 +46,15 @@ func main() {
 		large(os.Args[2], must(strconv.ParseInt(os.Args[3], 10, 64)))
 		return
 	case len(os.Args) < 3:
-		log.Fatal("usage: clients scenario|read SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")
+		log.Fatal("usage: clients scenario|read|azure SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")
 	}
-	settings := load(os.Args[2])
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
+	if os.Args[1] == "azure" {
+		azure(ctx, os.Args[2])
+		return
+	}
+	settings := load(os.Args[2])
 	switch os.Args[1] {
 	case "scenario":
 		scenario(ctx, settings)
