@@ -110,7 +110,7 @@ impl<P: Process> Admin<P> {
         let query = Query::of(request.uri());
         match endpoint {
             Endpoint::Page => Ok(answer::text(format!("forebay: there is {}\n", known()))),
-            Endpoint::Metrics => Ok(answer::exposition(self.0.scrape.render(shared))),
+            Endpoint::Metrics => Ok(answer::exposition(self.0.scrape.render(shared, &sites))),
             Endpoint::Healthz => Ok(answer::text("ok\n")),
             Endpoint::Readyz if process.is_ready() => Ok(answer::text("ready\n")),
             Endpoint::Readyz => Err(Problem::Draining),

@@ -15,6 +15,7 @@ mod own;
 mod passing;
 mod plain;
 mod proxmox;
+mod quota;
 mod request;
 mod rights;
 mod server;
@@ -26,6 +27,7 @@ pub use claims::{Claims, Principal};
 pub use feed::{Change, FeedReads, FeedRights, LogLine, LogNews, TaskList};
 pub use links::{Inward, Links, Place, Rewriter, Turn};
 pub use operation::{OperationId, Task, TaskEvent, TaskState};
+pub use quota::{Charged, Payer};
 pub use request::Credential;
 pub use server::{PublishedWrite, ServerLimits};
 

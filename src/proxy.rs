@@ -6,6 +6,7 @@ mod audit;
 mod body;
 mod carried;
 mod changes;
+mod charge;
 mod connect;
 mod content;
 mod counters;

@@ -9,4 +9,5 @@ pub mod encoding;
 pub mod failure;
 pub mod fields;
 pub mod query;
+pub mod quota;
 pub mod secrets;

@@ -31,6 +31,7 @@ pub use message::{
     Answer, BoxError, CallKind, EndpointChoice, Outcome, Outgoing, OutgoingBody, Repeat, SendError, Terms,
     Urgency,
 };
+pub use quota::{QuotaConfig, QuotaStatus};
 pub use splice::{Ended, splice};
 
 mod admit;
@@ -49,6 +50,7 @@ mod line;
 mod message;
 mod pause;
 mod pool;
+mod quota;
 mod request;
 mod retry;
 mod splice;
@@ -235,9 +237,14 @@ impl Upstream {
     }
 
     /// Sends one call that no client waits for, or refuses it at once as if the queue were full: it goes
-    /// only while nobody waits and half of what the limits and the concurrency allow is free.
-    pub fn send_if_idle<'a>(&'a self, request: Outgoing) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
-        self.send_by(request, Priority::Background, Terms::default())
+    /// only while nobody waits and half of what the limits, the concurrency and the API's own buckets allow
+    /// is free.
+    pub fn send_if_idle<'a>(
+        &'a self,
+        request: Outgoing,
+        terms: Terms<'a>,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        self.send_by(request, Priority::Background, terms)
     }
 
     fn send_by<'a>(
@@ -283,6 +290,11 @@ impl Upstream {
     /// Since when calls have got no answer at all; `None` after any answer.
     pub fn failing_since(&self) -> Option<Instant> {
         self.0.shared.silence.lock().since
+    }
+
+    /// How the API's own buckets stand, by kind.
+    pub fn quotas(&self) -> Vec<QuotaStatus> {
+        self.0.shared.gate.quotas.status()
     }
 
     /// Until when the API has asked not to be called.

@@ -1,8 +1,10 @@
 //! The metrics page: what is only known when it is asked for, and what every metric means.
 
+use std::sync::Arc;
+
 use metrics::{Counter, Gauge};
 
-use crate::proxy::Shared;
+use crate::proxy::{Shared, Site};
 use crate::telemetry::Registry;
 
 /// What every metric means.
@@ -27,7 +29,11 @@ const HELP: &[(&str, &str)] = &[
         "forebay_breaker_state",
         "Whether calls to an endpoint are held back after failures: 0 closed, 1 half open, 2 open",
     ),
-    ("forebay_quota_remaining", "What is left of the quota that the API reports"),
+    (
+        "forebay_quota_remaining",
+        "The share that is left in the emptiest of the API's own buckets of each kind: 1 is all that may be used",
+    ),
+    ("forebay_quota_refused_total", "Calls that the API refused for now, by the part of it that did"),
     ("forebay_unsettled_groups", "Groups in which a write or its task has not settled"),
     ("forebay_operations_open", "Tasks and writes whose end has not been seen"),
     (
@@ -93,7 +99,7 @@ impl Scrape {
     }
 
     /// The text exposition of all metrics as they are now.
-    pub(super) fn render(&self, shared: &Shared) -> String {
+    pub(super) fn render(&self, shared: &Shared, sites: &[Arc<Site>]) -> String {
         self.entries.set(shared.memory.len() as f64);
         self.entry_bytes.set(shared.memory.weight() as f64);
         self.flights.set(shared.flights.len() as f64);
@@ -102,6 +108,8 @@ impl Scrape {
         for ((_, reached), counter) in BOUNDS.iter().zip(&self.bounds) {
             counter.absolute(reached(shared));
         }
+        // A look at them sets their metric: levels rise by themselves.
+        sites.iter().for_each(|site| drop(site.upstream.quotas()));
         shared.registry.render()
     }
 }

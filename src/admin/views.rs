@@ -130,10 +130,23 @@ struct UpstreamView {
     failing_seconds: Option<u64>,
     /// For how long the API has asked not to be called.
     paused_seconds: Option<u64>,
+    /// The API's own buckets, by kind; empty where it has none that are known.
+    quotas: Vec<QuotaView>,
     operations_open: usize,
     operations: Vec<OperationView>,
     /// The watch over changes made elsewhere; `null` where the API tells of none.
     feed: Option<FeedView>,
+}
+
+#[derive(Serialize)]
+struct QuotaView {
+    bucket: &'static str,
+    /// How many of the kind are not full.
+    in_use: usize,
+    /// The share that is left in the emptiest; `null` where only the API knows.
+    remaining: Option<f64>,
+    /// For how long the API has shut one of them at the most.
+    shut_seconds: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -153,6 +166,12 @@ pub(super) fn upstreams(shared: &Shared, sites: &[Arc<Site>]) -> Upstreams {
             in_flight: e.in_flight,
             open_connections: e.open_connections,
         };
+        let quota = |quota: crate::upstream::QuotaStatus| QuotaView {
+            bucket: quota.bucket,
+            in_use: quota.in_use,
+            remaining: quota.remaining.map(|left| (left * 10_000.0).round() / 10_000.0),
+            shut_seconds: quota.shut_for.map(|left| left.as_secs_f64().ceil() as u64),
+        };
         let failing = site.upstream.failing_since().map(|since| since.elapsed());
         let paused = site.upstream.paused_until();
         UpstreamView {
@@ -168,6 +187,7 @@ pub(super) fn upstreams(shared: &Shared, sites: &[Arc<Site>]) -> Upstreams {
                 .map(|until| until.saturating_duration_since(tokio::time::Instant::now()))
                 .filter(|left| !left.is_zero())
                 .map(|left| left.as_secs_f64().ceil() as u64),
+            quotas: site.upstream.quotas().into_iter().map(quota).collect(),
             operations_open: shared.operations.open_of(site.id),
             operations: operations::of(shared, site),
             feed: feed::of(site),

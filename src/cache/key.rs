@@ -160,6 +160,11 @@ impl Secret {
         Partition(self.tagged(b'r', &[rights]))
     }
 
+    /// The number of what `parts` name, for levels of limits.
+    pub fn bucket(&self, parts: &[&[u8]]) -> u128 {
+        self.tagged(b'b', parts)
+    }
+
     /// `kind` keeps what is hashed for one purpose apart from all others.
     fn tagged(&self, kind: u8, parts: &[&[u8]]) -> u128 {
         let mut hasher = self.full;

@@ -153,6 +153,7 @@ impl Settings {
             config.contradictory_close =
                 if bears.stray_close { ContradictoryClose::KeepOpen } else { ContradictoryClose::Obey };
             config.failures = dialect.failures();
+            config.quota.reading = dialect.quota_reading();
             upstream.site.dialect = dialect;
             upstream.rules = Some(rules.clone());
         }

@@ -8,6 +8,7 @@ pub(super) mod links;
 mod own;
 mod passing;
 mod path;
+mod quota;
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub(super) use credential::credential;
 pub(super) use own::{sign, without_own};
 pub(super) use passing::{passes, variant};
 pub(super) use path::read_path;
+pub(super) use quota::{QUOTA_READING, charges, payer};
 
 pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     http2: true,

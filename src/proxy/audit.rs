@@ -13,6 +13,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use parking_lot::Mutex;
 
+use super::charge;
 use super::counters::{AuditResult, Cause};
 use super::forward::{self, Accepts, Answered};
 use super::route::Read;
@@ -23,8 +24,11 @@ use crate::cache::entry::Entry;
 use crate::cache::groups::{Sequence, Settling};
 use crate::cache::key::Key;
 use crate::clock::Timestamp;
+use crate::semantics::quota::Charges;
 use crate::units::Share;
-use crate::upstream::{Answer, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
+use crate::upstream::{
+    Answer, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError, Terms,
+};
 
 /// How many audits of one upstream are under way at once: enough to look at every hit of a quiet hour,
 /// too few for the API or its clients to notice.
@@ -153,7 +157,9 @@ impl Audit {
         let site = self.place.site.clone();
         let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
         let outgoing = self.outgoing(&site);
-        let result = match site.upstream.send_if_idle(outgoing).await {
+        let charges = if charge::is_charged(&site) { charge::of(&site, &outgoing) } else { Charges::new() };
+        let terms = Terms { charges: &charges, ..Terms::default() };
+        let result = match site.upstream.send_if_idle(outgoing, terms).await {
             Ok(answer) => {
                 site.note_answer(answer.parts.status, left);
                 let finding = self.find(&site, answer, sequence, left).await;

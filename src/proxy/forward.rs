@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use super::Failure;
 use super::admit::{Caller, CallerStanding};
 use super::body::Body;
+use super::charge;
 use super::content;
 use super::counters::{Cause, Outcome};
 use super::links;
@@ -166,6 +167,20 @@ pub(super) async fn send(
 
 /// The same on terms of its own.
 pub(super) async fn send_on(
+    site: &Site,
+    caller: CallerStanding,
+    outgoing: Outgoing,
+    terms: Terms<'_>,
+) -> Result<Answer, SendError> {
+    match charge::is_charged(site) {
+        // In a box: the others do not carry the room for the charges.
+        true => Box::pin(charge::send(site, caller, outgoing, terms)).await,
+        false => send_by_standing(site, caller, outgoing, terms).await,
+    }
+}
+
+/// The same when it is known whether it is charged.
+pub(super) async fn send_by_standing(
     site: &Site,
     caller: CallerStanding,
     outgoing: Outgoing,

@@ -14,7 +14,11 @@ use super::limit::{Charged, Limit, Turn};
 use super::line::{Line, Spot};
 use super::message::{SendError, retry_after_seconds};
 use super::pause::Pause;
+use super::quota::{Paid, Quotas};
 use crate::telemetry::Registry;
+use crate::units::Share;
+
+mod quota;
 
 /// What stands between calls and the endpoints of one upstream.
 pub(super) struct Gate {
@@ -22,6 +26,7 @@ pub(super) struct Gate {
     /// all share.
     limits: RwLock<Vec<Arc<Limit>>>,
     pub(super) pause: Pause,
+    pub(super) quotas: Quotas,
     waiting: Gauge,
     strangers_waiting: Gauge,
     metrics: GateMetrics,
@@ -39,6 +44,8 @@ struct GateMetrics {
 pub(super) struct QueueBounds {
     pub(super) length: usize,
     pub(super) wait: Duration,
+    /// How much of the API's own buckets is for calls from here.
+    pub(super) share: Share,
 }
 
 /// Whether a call may take what others need.
@@ -78,6 +85,8 @@ pub(super) struct Visit<'a> {
     /// Whether it waited for that one.
     queued: bool,
     waited: Duration,
+    /// What it took from the API's own buckets.
+    paid: Option<Box<Paid>>,
 }
 
 impl Gate {
@@ -89,6 +98,7 @@ impl Gate {
         Self {
             limits: RwLock::new(sorted(limits.iter().cloned().map(Limit::new).map(Arc::new).collect())),
             pause: Pause::default(),
+            quotas: Quotas::new(upstream, registry),
             waiting: Gauge::default(),
             strangers_waiting: Gauge::default(),
             metrics: GateMetrics {
@@ -128,6 +138,7 @@ impl Gate {
             stranger: None,
             queued: false,
             waited: Duration::ZERO,
+            paid: None,
         }
     }
 
@@ -188,6 +199,11 @@ impl Gate {
             }
             turns.push(turn);
         }
+        let mut reserved = None;
+        if !call.charges.is_empty() && charge == Charge::All {
+            // In a box: most calls have no charges and do not carry the room.
+            reserved = Some(Box::pin(self.reserve(visit, call)).await?);
+        }
         loop {
             let spot = match places.try_take() {
                 Some(spot) => spot,
@@ -201,8 +217,16 @@ impl Gate {
                 self.wait_for_pause(visit).await?;
                 continue;
             }
+            if let Some(reserved) = reserved.as_ref().filter(|reserved| reserved.blocked().is_some()) {
+                drop(spot);
+                Box::pin(self.hold(visit, reserved)).await?;
+                continue;
+            }
             // With the place in hand, so that a token is taken only when the call leaves at once.
             turns.iter_mut().for_each(Turn::take_token);
+            if let Some(reserved) = reserved {
+                visit.paid = Some(Box::new(reserved.take()));
+            }
             return Ok(spot);
         }
     }
@@ -234,13 +258,14 @@ impl Gate {
     /// rejected: no client is told of it.
     fn pass_by(
         &self,
-        visit: &Visit<'_>,
+        visit: &mut Visit<'_>,
         call: &Charged<'_>,
         charge: Charge,
         endpoint: EndpointId,
         places: &Arc<Line>,
     ) -> Result<Spot, SendError> {
-        let refused = || SendError::QueueFull { retry_after: retry_after_seconds(visit.bounds.wait) };
+        let wait = visit.bounds.wait;
+        let refused = || SendError::QueueFull { retry_after: retry_after_seconds(wait) };
         let limits: Vec<Arc<Limit>> = self.limits.read().clone();
         if self.waiting() > 0 || self.pause.until().is_some() || places.taken() * 2 > places.limit() {
             return Err(refused());
@@ -256,8 +281,15 @@ impl Gate {
             }
             turns.push(turn);
         }
+        let mut reserved = None;
+        if !call.charges.is_empty() && charge == Charge::All {
+            reserved = Some(self.reserve_spare(visit, call).ok_or_else(refused)?);
+        }
         let spot = places.try_take().ok_or_else(refused)?;
         turns.iter_mut().for_each(Turn::take_token);
+        if let Some(reserved) = reserved {
+            visit.paid = Some(Box::new(reserved.take()));
+        }
         Ok(spot)
     }
 
@@ -295,6 +327,11 @@ impl Visit<'_> {
     /// The time spent waiting so far.
     pub(super) fn waited(&self) -> Duration {
         self.waited
+    }
+
+    /// What it took from the API's own buckets, if it was charged to any.
+    pub(super) fn take_paid(&mut self) -> Option<Box<Paid>> {
+        self.paid.take()
     }
 
     /// The place among strangers, to be held until the answer has ended.

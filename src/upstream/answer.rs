@@ -1,5 +1,6 @@
 //! The content of an answer, and what is tied to its end.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -77,7 +79,12 @@ pub struct AnswerBody {
     /// For an answer that comes on a shared connection.
     alarm: Alarm,
     ended: bool,
+    /// What was read ahead.
+    ahead: Option<Box<Ahead>>,
 }
+
+/// What was read of a content before whoever it is for asked.
+type Ahead = VecDeque<Result<Frame<Bytes>, AnswerError>>;
 
 /// Why a content is not whole. The messages are safe for clients.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +105,8 @@ impl AnswerBody {
         delimited: Delimited,
         idle: Duration,
     ) -> Self {
-        let (silent_at, alarm, ended) = (None, Alarm::default(), false);
-        let mut body = Self { incoming, exchange, place, delimited, idle, silent_at, alarm, ended };
+        let (silent_at, alarm, ended, ahead) = (None, Alarm::default(), false, None);
+        let mut body = Self { incoming, exchange, place, delimited, idle, silent_at, alarm, ended, ahead };
         if body.incoming.is_end_stream() {
             body.end();
         }
@@ -109,6 +116,42 @@ impl AnswerBody {
     /// How its end is known.
     pub fn delimited(&self) -> Delimited {
         self.delimited
+    }
+
+    /// Reads the content ahead until its end, `most` bytes or the end of `within`. It is there for whoever
+    /// reads the body afterwards; nothing of it is given here unless all of it came.
+    pub(super) async fn peek(&mut self, most: usize, within: Duration) -> Vec<u8> {
+        let deadline = Instant::now() + within;
+        let (mut ahead, mut content, mut whole) = (Ahead::new(), Vec::new(), false);
+        while content.len() < most {
+            let next = tokio::time::timeout_at(deadline, self.frame()).await;
+            let Ok(Some(frame)) = next else {
+                whole = next.is_ok();
+                break;
+            };
+            let is_error = frame.is_err();
+            if let Some(data) = frame.as_ref().ok().and_then(Frame::data_ref) {
+                content.extend_from_slice(data);
+            }
+            ahead.push_back(frame);
+            if is_error {
+                break;
+            }
+        }
+        self.ahead = (!ahead.is_empty()).then(|| Box::new(ahead));
+        if !whole {
+            content.clear();
+        }
+        content
+    }
+
+    fn next_ahead(&mut self) -> Option<Result<Frame<Bytes>, AnswerError>> {
+        let ahead = self.ahead.as_mut()?;
+        let next = ahead.pop_front();
+        if ahead.is_empty() {
+            self.ahead = None;
+        }
+        next
     }
 
     fn end(&mut self) {
@@ -136,6 +179,9 @@ impl Body for AnswerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, AnswerError>>> {
         let this = &mut *self;
+        if let Some(frame) = this.next_ahead() {
+            return Poll::Ready(Some(frame));
+        }
         if this.ended {
             return Poll::Ready(None);
         }
@@ -176,11 +222,20 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ended || self.incoming.is_end_stream()
+        self.ahead.is_none() && (self.ended || self.incoming.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let rest = self.incoming.size_hint();
+        let Some(ahead) = &self.ahead else { return rest };
+        let read = |frame: &Result<Frame<Bytes>, _>| frame.as_ref().ok()?.data_ref().map(Bytes::len);
+        let read = ahead.iter().filter_map(read).sum::<usize>() as u64;
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + read);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + read);
+        }
+        hint
     }
 }
 

@@ -24,6 +24,7 @@ use super::pause;
 use super::request::{Progress, Protocol, Template};
 use super::retry::Failed;
 use crate::semantics::failure::{Effect, FailureClass};
+use crate::semantics::quota::Charge as QuotaCharge;
 
 /// The head of an answer, on the connection it came on (none of its own for HTTP/2).
 struct Received {
@@ -78,6 +79,7 @@ pub(super) async fn send(
         template,
         urgency,
         repeat: terms.repeat,
+        charges: terms.charges,
         patience: config.first_byte_timeout,
         avoid: None,
     };
@@ -115,6 +117,8 @@ struct Call<'a> {
     template: Template,
     urgency: Urgency,
     repeat: Repeat,
+    /// The API's own buckets that it is charged to.
+    charges: &'a [QuotaCharge],
     /// How long the head of an answer may take.
     patience: Duration,
     /// The endpoint that failed, which is tried again only if there is no other.
@@ -142,6 +146,8 @@ impl Call<'_> {
             && matches!(self.template.method, Method::GET | Method::HEAD)
             && !self.call.upgrade
             && self.template.is_repeatable();
+        // A refusal goes to the client as it came; whoever comes next waits at the bucket's gate.
+        let safe = safe && (self.charges.is_empty() || class != FailureClass::Throttled);
         let repeatable = safe || class == FailureClass::NeverSent;
         Some(Failed { class, pause, took: began.elapsed(), repeatable })
     }
@@ -151,7 +157,11 @@ impl Call<'_> {
         endpoints: &[Arc<EndpointState>],
         priority: Priority<'_>,
     ) -> Result<Answer, SendError> {
-        let bounds = QueueBounds { length: self.config.queue_length, wait: self.config.queue_wait };
+        let bounds = QueueBounds {
+            length: self.config.queue_length,
+            wait: self.config.queue_wait,
+            share: self.config.quota.share,
+        };
         let mut visit = self.shared.gate.visit(bounds, priority);
         let mut charge = Charge::All;
         // With nowhere else to go, a call is always tried: it is refused as fast as it would be here.
@@ -166,6 +176,7 @@ impl Call<'_> {
                 principal: self.call.principal,
                 captures: &self.call.captures,
                 urgency: self.urgency,
+                charges: self.charges,
             };
             let gate = &self.shared.gate;
             let spot = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.places).await?;
@@ -176,8 +187,17 @@ impl Call<'_> {
             }
             if let Some(received) = self.at(endpoint).await? {
                 let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger() };
-                return self.answer(endpoint, place, visit.waited(), received);
+                let answer = self.answer(endpoint, place, visit.waited(), received)?;
+                return match (visit.take_paid(), self.config.quota.reading) {
+                    (Some(paid), Some(reading)) => {
+                        Ok(Box::pin(paid.settle(&self.shared.gate.quotas, reading, answer)).await)
+                    }
+                    _ => Ok(answer),
+                };
             }
+        }
+        if let Some(paid) = visit.take_paid() {
+            paid.refund();
         }
         Err(SendError::Unreachable)
     }
@@ -287,7 +307,10 @@ impl Call<'_> {
         if (coded && sized) || (switching && !self.call.upgrade) {
             return Err(SendError::Lost(None));
         }
-        self.shared.gate.pause.observe(response.status(), headers);
+        // What a refusal means for whom, the buckets know where the API has some.
+        if self.charges.is_empty() {
+            self.shared.gate.pause.observe(response.status(), headers);
+        }
         let upgraded = switching.then(|| hyper::upgrade::on(&mut response));
         let (parts, incoming) = response.into_parts();
         let sized = http_body::Body::size_hint(&incoming).exact().is_some();

@@ -9,6 +9,7 @@ use http::uri::{Authority, Scheme, Uri};
 use rustls_pki_types::ServerName;
 
 use super::UpstreamError;
+use super::quota::QuotaConfig;
 use crate::semantics::failure::FailureStatuses;
 
 mod resilience;
@@ -57,6 +58,8 @@ pub struct UpstreamConfig {
     pub failures: FailureStatuses,
     /// What is sent again.
     pub retry: RetryConfig,
+    /// How calls are charged to the API's own buckets.
+    pub quota: QuotaConfig,
 }
 
 impl UpstreamConfig {
@@ -81,6 +84,7 @@ impl UpstreamConfig {
             contradictory_close: ContradictoryClose::Obey,
             failures: FailureStatuses::COMMON,
             retry: RetryConfig::default(),
+            quota: QuotaConfig::default(),
         }
     }
 

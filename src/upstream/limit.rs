@@ -21,6 +21,7 @@ use tokio::time::Instant;
 use super::config::{EndpointId, LimitConfig, LimitKey, LimitMatches};
 use super::line::{Claim, Line, Spot};
 use super::message::{CallKind, Urgency};
+use crate::semantics::quota::Charge;
 
 /// More buckets than this per limit share one, so that invented keys cannot fill the memory.
 const MAX_BUCKETS: usize = 10_000;
@@ -105,6 +106,8 @@ pub(super) struct Charged<'a> {
     pub(super) principal: u128,
     pub(super) captures: &'a [(String, String)],
     pub(super) urgency: Urgency,
+    /// The API's own buckets.
+    pub(super) charges: &'a [Charge],
 }
 
 impl Charged<'_> {

@@ -12,6 +12,7 @@ use super::answer::AnswerBody;
 use super::config::EndpointId;
 use super::counter::CallCounter;
 use crate::semantics::failure::{Effect, FailureClass};
+use crate::semantics::quota::Charge;
 
 /// The error type of request bodies.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -87,6 +88,8 @@ pub struct Terms<'a> {
     /// Told of each failure after which the call is sent again, so that whoever can do with something
     /// else need not wait for that.
     pub troubled: Option<&'a Troubled<'a>>,
+    /// The API's own buckets that it is charged to; with none nothing of an answer is read for them.
+    pub charges: &'a [Charge],
 }
 
 /// What waits for what: the more urgent come first.
@@ -123,7 +126,7 @@ pub enum Repeat {
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { urgency: None, repeat: Repeat::AsItMay, troubled: None }
+        Self { urgency: None, repeat: Repeat::AsItMay, troubled: None, charges: &[] }
     }
 }
 

@@ -38,17 +38,20 @@ impl Pause {
     }
 }
 
+/// What `Retry-After` says, as seconds or as a date (RFC 9110 §10.2.3).
+pub(super) fn named(headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    // An IMF-fixdate is an RFC 2822 date with the zone spelt GMT.
+    let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+    Some(Duration::try_from(date - now).unwrap_or_default())
+}
+
 /// How long the API wants to be left alone, if an answer says so.
 pub(super) fn asked_for(status: StatusCode, headers: &HeaderMap, now: OffsetDateTime) -> Option<Duration> {
-    let named = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| {
-        let text = text.trim();
-        if let Ok(seconds) = text.parse::<u64>() {
-            return Some(Duration::from_secs(seconds));
-        }
-        // An IMF-fixdate is an RFC 2822 date with the zone spelt GMT.
-        let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-        Some(Duration::try_from(date - now).unwrap_or_default())
-    });
+    let named = named(headers, now);
     let length = match status {
         StatusCode::TOO_MANY_REQUESTS => named.unwrap_or(UNNAMED),
         StatusCode::SERVICE_UNAVAILABLE => named?,

@@ -4,6 +4,7 @@ mod answers;
 mod connections;
 mod endpoints;
 mod limits;
+mod quotas;
 mod requests;
 mod retries;
 mod server;

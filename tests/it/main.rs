@@ -29,6 +29,7 @@ mod outage;
 mod pack;
 mod passing;
 mod polling;
+mod quota;
 mod reload;
 mod requests;
 mod restart;

@@ -37,6 +37,9 @@ pub struct RawUpstream {
     /// What may reach the API; hits cost nothing.
     #[serde(default)]
     pub limits: Vec<RawLimit>,
+    /// How much of the API's own quotas, where it has some that are known, is for calls from here; the rest
+    /// is for others that use the same principals. Default: 80%.
+    pub quota: Option<Share>,
     /// Calls in flight per endpoint. Default: 16.
     pub concurrency: Option<Concurrency>,
     /// Calls on one connection, after which another is made. Default: what the API's server allows (90 for

@@ -12,7 +12,7 @@ use crate::config::settings::UpstreamSettings;
 use crate::dialect::Dialect;
 use crate::rules::document::{Step, at};
 use crate::rules::{Diagnostic, RuleSet, Severity};
-use crate::units::Span;
+use crate::units::{Share, Span};
 use crate::upstream::{Endpoint, LimitConfig, LimitKey, LimitMatches, TlsConfig, Trust, UpstreamConfig};
 
 /// No endpoint bears more, and a longer queue is memory without an end.
@@ -73,6 +73,16 @@ impl Resolver<'_> {
             }
         }
         config.retry = self.retry(raw.retry.as_ref(), &under("retry"));
+        match raw.quota {
+            Some(Share(share)) if share <= 0.0 => {
+                self.error(
+                    &under("quota"),
+                    "a quota of nothing would let no call pass; from above 0% to 100%",
+                );
+            }
+            Some(share) => config.quota.share = share,
+            None => {}
+        }
         config.limits = self.limits(&raw.limits, &under("limits"), rules.as_ref());
 
         let mut settings = UpstreamSettings::new(name, config);

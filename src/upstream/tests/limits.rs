@@ -7,6 +7,7 @@ use super::admit::{Charge, Gate, QueueBounds};
 use super::limit::Charged;
 use super::line::Line;
 use super::*;
+use crate::units::Share;
 
 fn limit(count: u32, burst: u32, per: &[LimitKey]) -> LimitConfig {
     LimitConfig {
@@ -31,7 +32,7 @@ impl GateBench {
         Self {
             gate: Arc::new(Gate::new("lab", limits, &Registry::new())),
             places: Line::new(10_000),
-            bounds: QueueBounds { length: 1_000, wait: Duration::from_secs(10) },
+            bounds: QueueBounds { length: 1_000, wait: Duration::from_secs(10), share: Share(1.0) },
             started: Instant::now(),
         }
     }
@@ -41,7 +42,13 @@ impl GateBench {
         let (gate, places, bounds, started) =
             (Arc::clone(&self.gate), Arc::clone(&self.places), self.bounds, self.started);
         async move {
-            let call = Charged { kind: CallKind::Read, principal, captures: &[], urgency: Urgency::Read };
+            let call = Charged {
+                kind: CallKind::Read,
+                principal,
+                captures: &[],
+                urgency: Urgency::Read,
+                charges: &[],
+            };
             let id = "http://pve1".parse::<Endpoint>().unwrap().id();
             let mut visit = gate.visit(bounds, Priority::Client);
             drop(gate.admit(&mut visit, &call, Charge::All, id, &places).await?);
@@ -107,7 +114,7 @@ async fn a_call_that_would_wait_too_long_is_refused_at_once() {
 #[tokio::test(start_paused = true)]
 async fn the_queue_is_bounded() {
     let mut bench = GateBench::new(&[limit(1, 1, &[])]);
-    bench.bounds = QueueBounds { length: 3, wait: Duration::from_secs(60) };
+    bench.bounds = QueueBounds { length: 3, wait: Duration::from_secs(60), share: Share(1.0) };
     let passed = bench.burst(10).await;
     let full = passed.iter().filter(|(_, result)| matches!(result, Err(SendError::QueueFull { .. })));
     assert_eq!(full.count(), 6);
