@@ -20,7 +20,7 @@ pub(super) use credential::credential;
 pub(super) use own::{sign, without_own};
 pub(super) use passing::{passes, variant};
 pub(super) use path::read_path;
-pub(super) use quota::{QUOTA_READING, charges, payer};
+pub(super) use quota::{QUOTA_READING, charges, is_poll, payer};
 
 pub(super) const SERVER_LIMITS: ServerLimits = ServerLimits {
     http2: true,

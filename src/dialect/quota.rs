@@ -41,6 +41,15 @@ impl Dialect {
         }
     }
 
+    /// Whether a read asks how an operation goes on: few do, and what is true hangs on the answer. `path` is
+    /// as [`Dialect::read_path`] gives it.
+    pub fn is_poll(self, path: &str) -> bool {
+        match self {
+            Dialect::Azure => azure::is_poll(path),
+            Dialect::Proxmox | Dialect::Plain => false,
+        }
+    }
+
     /// Whom the API charges for calls with this credential, by what it claims: to be asked only about one
     /// that the API has accepted.
     pub fn payer(self, credential: &Credential<'_>) -> Option<Payer> {

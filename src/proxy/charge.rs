@@ -2,7 +2,7 @@
 
 use crate::dialect::{Charged, Credential, Payer};
 use crate::semantics::quota::Charges;
-use crate::upstream::{Answer, Outgoing, SendError, Terms};
+use crate::upstream::{Answer, Outgoing, SendError, Terms, Urgency};
 
 use super::admit::CallerStanding;
 use super::forward;
@@ -21,7 +21,12 @@ pub(super) async fn send(
     terms: Terms<'_>,
 ) -> Result<Answer, SendError> {
     let charges = of(site, &outgoing);
-    forward::send_by_standing(site, caller, outgoing, Terms { charges: &charges, ..terms }).await
+    let read = site.dialect().read_path(outgoing.target.path());
+    // Polls come before the reads that share a bucket with them.
+    let is_poll = read.is_some_and(|path| site.dialect().is_poll(&path));
+    let urgency = terms.urgency.or(is_poll.then_some(Urgency::Change));
+    let terms = Terms { charges: &charges, urgency, ..terms };
+    forward::send_by_standing(site, caller, outgoing, terms).await
 }
 
 /// The buckets of a call.

@@ -73,7 +73,7 @@ fn is_of_one_moment(path: &str) -> bool {
 }
 
 /// Where types and names do not take turns as they should, these alone tell.
-const OPERATIONS: [&str; 6] = [
+pub(super) const OPERATIONS: [&str; 6] = [
     "operations",
     "operationstatuses",
     "operationsstatus",

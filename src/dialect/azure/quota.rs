@@ -14,6 +14,7 @@ use http::Method;
 use serde::Deserialize;
 
 use super::super::quota::{Charged, Payer};
+use super::passing::OPERATIONS;
 use crate::semantics::quota::{Charge, Charges, Meter, Quota};
 
 pub(in crate::dialect) use reading::QUOTA_READING;
@@ -79,6 +80,11 @@ pub(in crate::dialect) fn payer(token: &[u8]) -> Option<Payer> {
     payer.push(0);
     payer.extend_from_slice(oid.to_ascii_lowercase().as_bytes());
     Some(payer)
+}
+
+/// By the form of the address: every provider gives those of its own.
+pub(in crate::dialect) fn is_poll(path: &str) -> bool {
+    path.split('/').any(|segment| OPERATIONS.contains(&segment))
 }
 
 /// A path, taken apart.

@@ -154,6 +154,14 @@ fn every_call_has_a_gate_and_one_bucket_of_a_kind() {
     }
 }
 
+#[test]
+fn polls_are_known_by_their_form() {
+    let of = |path: &str| is_poll(&format!("{SUB}{path}"));
+    assert!(of("/providers/microsoft.compute/locations/eastus/operations/o1"));
+    assert!(of("/resourcegroups/g/providers/microsoft.resources/deployments/d/operationstatuses/o1"));
+    assert!(!of("/resourcegroups/g") && !of("/resourcegroups/operations-team"));
+}
+
 fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
