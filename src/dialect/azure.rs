@@ -3,6 +3,7 @@
 //! Facts are from Azure/azure-resource-manager-rpc ("the contract" below), Microsoft's documentation and
 //! recorded answers; each one that surprises is named where it is used.
 
+mod claims;
 mod credential;
 pub(super) mod links;
 mod own;
@@ -16,6 +17,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::{ErrorForm, ServerLimits};
 
+pub(super) use claims::claims;
 pub(super) use credential::credential;
 pub(super) use own::{sign, without_own};
 pub(super) use passing::{passes, variant};

@@ -86,13 +86,14 @@ impl Dialect {
     pub fn claims(self, credential: &Credential<'_>) -> Claims {
         match (self, credential) {
             (Dialect::Proxmox, Credential::Present(parts)) => proxmox::claims(parts),
+            (Dialect::Azure, Credential::Present(parts)) => azure::claims(parts),
             _ => Claims::default(),
         }
     }
 
     /// Whether credentials of this API can name a principal at all.
     pub fn names_principals(self) -> bool {
-        self == Dialect::Proxmox
+        self != Dialect::Plain
     }
 
     /// Request fields that mean something inside the API's own cluster and must never come from a

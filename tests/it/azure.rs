@@ -7,6 +7,7 @@ mod pack;
 mod passing;
 mod start;
 mod states;
+mod tokens;
 
 use super::support::{Options, Reply, Rig};
 

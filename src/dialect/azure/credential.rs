@@ -10,7 +10,7 @@ use super::super::Credential;
 static AUXILIARY: HeaderName = HeaderName::from_static("x-ms-authorization-auxiliary");
 
 /// The first part of a credential.
-const BEARER: &[u8] = b"bearer";
+pub(super) const BEARER: &[u8] = b"bearer";
 
 /// One `Authorization: Bearer TOKEN`. With tokens of other tenants beside it, which may show more, nobody
 /// shares the answer; some clients send that field empty. Cookies are no credential here: what ARM sets
