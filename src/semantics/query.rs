@@ -72,6 +72,8 @@ fn fold(raw: &str) -> Name {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -120,6 +122,46 @@ mod tests {
             let mut seen = Vec::new();
             canonical(query, Syntax::FoldedNames, &ignored, |pair| seen.push(pair.to_owned()));
             assert_eq!(seen.join("|"), expected, "{query}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+        /// However names are written and in whatever order they stand, one query is one key; another value,
+        /// or another order of the values of one name, is another.
+        #[test]
+        fn spelling_and_order_of_names_mean_nothing_and_values_everything(
+            values in prop::collection::vec("[aA%3dD=$]{0,3}", 1..6),
+            spelling in prop::collection::vec(0u8..3, 30),
+            turn in 0usize..6,
+            changed in 0usize..6,
+        ) {
+            let names = ["$expand", "$filter", "api-version", "$skiptoken", "t", "statusonly"];
+            let mut letters = spelling.iter().cycle();
+            let mut write = |name: &str| -> String {
+                let spelt = name.bytes().map(|byte| match letters.next() {
+                    Some(0) => char::from(byte.to_ascii_uppercase()).to_string(),
+                    Some(1) => format!("%{byte:02x}"),
+                    _ => char::from(byte).to_string(),
+                });
+                spelt.collect()
+            };
+            let plain: Vec<String> =
+                values.iter().zip(names).map(|(value, name)| format!("{name}={value}")).collect();
+            let mut other: Vec<String> =
+                values.iter().zip(names).map(|(value, name)| format!("{}={value}", write(name))).collect();
+            let turn = turn % other.len();
+            other.rotate_left(turn);
+            let key = |pairs: &[String]| {
+                let mut seen = Vec::new();
+                canonical(&pairs.join("&"), Syntax::FoldedNames, &[], |pair| seen.push(pair.to_owned()));
+                seen
+            };
+            prop_assert_eq!(key(&plain), key(&other));
+            let place = changed % other.len();
+            other[place].push('x');
+            prop_assert_ne!(key(&plain), key(&other));
         }
     }
 }
