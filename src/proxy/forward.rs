@@ -31,7 +31,7 @@ use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
 use crate::rules::{ReadRule, Reuse};
 use crate::semantics::cache_control::RequestDirectives;
-use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::{conditional, fields};
 use crate::upstream::{
     Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms, Urgency,
@@ -338,12 +338,6 @@ pub(super) async fn pass(
         _ => Accepts::Nobody,
     };
     learn(&site, pass.caller, accepts, head.status);
-    // Whoever bypasses the store acts on what is here, or waits for it: what was kept before must not
-    // come back to it from another caller's mouth.
-    if pass.detail == Detail::Bypass && head.status.is_success() {
-        let resource = site.dialect().resource_of(&pass.path);
-        site.shared.groups.invalidate(&[site.shared.groups.own_path(site.id, resource)]);
-    }
     if let (Some(key), Some(rule)) = (key, rule)
         && let HeadVerdict::Keep(_) =
             storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)
