@@ -26,7 +26,9 @@ pub use answer::{ErrorForm, ListOrder};
 pub use claims::{Claims, Principal};
 pub use feed::{Change, FeedReads, FeedRights, LogLine, LogNews, TaskList};
 pub use links::{Inward, Links, Place, Rewriter, Turn};
-pub use operation::{OperationId, Task, TaskEvent, TaskState};
+pub use operation::{
+    Address, AddressName, Heard, OperationId, Pending, Progress, Task, TaskEvent, TaskState,
+};
 pub use quota::{Charged, Payer};
 pub use request::Credential;
 pub use server::{PublishedWrite, ServerLimits};

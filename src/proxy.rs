@@ -16,6 +16,7 @@ mod explain;
 mod feed;
 mod fill;
 mod forward;
+mod hearing;
 mod links;
 mod lookup;
 mod operations;

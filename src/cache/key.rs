@@ -165,6 +165,11 @@ impl Secret {
         self.tagged(b'b', parts)
     }
 
+    /// The hash of what names an operation of the upstream `site`.
+    pub fn operation(&self, site: u32, name: &[u8]) -> u128 {
+        self.tagged(b'o', &[&site.to_le_bytes(), name])
+    }
+
     /// `kind` keeps what is hashed for one purpose apart from all others.
     fn tagged(&self, kind: u8, parts: &[&[u8]]) -> u128 {
         let mut hasher = self.full;

@@ -6,6 +6,7 @@
 mod claims;
 mod credential;
 pub(super) mod links;
+pub(super) mod operations;
 mod own;
 mod passing;
 mod path;

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use super::charge;
 use super::counters::{AuditResult, Cause};
 use super::forward::{self, Accepts, Answered};
+use super::hearing;
 use super::route::Read;
 use super::site::{InvalidationCause, Site};
 use crate::cache::acceptance::Evidence;
@@ -24,6 +25,7 @@ use crate::cache::entry::Entry;
 use crate::cache::groups::{Sequence, Settling};
 use crate::cache::key::Key;
 use crate::clock::Timestamp;
+use crate::dialect::Heard;
 use crate::semantics::quota::Charges;
 use crate::units::Share;
 use crate::upstream::{
@@ -221,8 +223,10 @@ impl Audit {
         let answered = Answered { evidence, sent: &self.headers, fields: &answer.parts.headers };
         let accepts = Accepts::by(Some(self.read.rule(site)), answered);
         forward::learn(site, self.read.caller(), accepts, told);
-        if status.is_success() && site.dialect().tells_of_operations(path) {
-            forward::observe(site, path, std::slice::from_ref(&body), true);
+        let ear = site.ear(&Method::GET, path, self.target.query());
+        if ear.hears(site, status) {
+            let heard = Heard { path, query: self.target.query(), status, fields: &answer.parts.headers };
+            ear.observe(site, hearing::Telling { heard, left }, std::slice::from_ref(&body), true);
         }
         if told_in_body && !told.is_success() || status != self.entry.status() {
             return self.other_status(site, told);

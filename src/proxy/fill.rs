@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use super::admit::{Account, Caller};
 use super::counters::Cause;
 use super::forward::{self, Accepts, Answered, Gathered, LARGEST_READ, gather, joined};
+use super::hearing::{Ear, Telling};
 use super::respond;
 use super::rights;
 use super::route::Read;
@@ -28,6 +29,7 @@ use crate::cache::groups::Settling;
 use crate::cache::key::{Key, Partition};
 use crate::cache::storable::{self, BodyVerdict, HeadVerdict, SHORTLY};
 use crate::clock::Timestamp;
+use crate::dialect::Heard;
 use crate::upstream::{Answer, AnswerBody, Delimited, EndpointId, Terms};
 
 /// How long a reader may hold up the others of an answer too large to keep.
@@ -75,7 +77,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(fill.key(), at);
         let body = match errand.tells(&head) {
-            true => match forward::observed(&errand.site, &errand.read.path, body).await {
+            true => match errand.ear().observed(&errand.site, errand.telling(&head, left), body).await {
                 Ok(body) => body,
                 Err(failure) => return fill.fail(failure),
             },
@@ -86,7 +88,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         }
         return fill.release();
     }
-    match errand.hand_over(&fill, head, body, verdict).await {
+    match errand.hand_over(&fill, head, body, verdict, left).await {
         Handed::Whole(head) => {
             let chunks = fill.body();
             let status = errand.status(&head, &chunks);
@@ -148,7 +150,16 @@ impl Errand {
 
     /// Whether the body tells of tasks, so that it is read before anybody else does.
     fn tells(&self, head: &Head) -> bool {
-        head.status.is_success() && self.site.dialect().tells_of_operations(&self.read.path)
+        self.ear().hears(&self.site, head.status)
+    }
+
+    fn ear(&self) -> Ear {
+        self.site.ear(&Method::GET, &self.read.path, self.target.query())
+    }
+
+    fn telling<'h>(&'h self, head: &'h Head, left: Timestamp) -> Telling<'h> {
+        let (path, query) = (&*self.read.path, self.target.query());
+        Telling { heard: Heard { path, query, status: head.status, fields: &head.fields }, left }
     }
 
     /// Whether the outcome stands in the body.
@@ -211,6 +222,7 @@ impl Errand {
         mut head: Head,
         mut body: AnswerBody,
         verdict: HeadVerdict,
+        left: Timestamp,
     ) -> Handed {
         let site = &self.site;
         // Where the body decides, nothing can be promised with the head.
@@ -234,7 +246,7 @@ impl Errand {
             let most = if tells { LARGEST_READ } else { largest };
             let Ok(gathered) = gather(&mut body, most).await else { return Handed::Lost };
             if tells {
-                forward::observe(site, &self.read.path, &gathered.chunks, gathered.whole);
+                self.ear().observe(site, self.telling(&head, left), &gathered.chunks, gathered.whole);
             }
             // In HTTP/1.1 a content with a length has no trailers.
             if gathered.whole && gathered.trailers.is_none() {

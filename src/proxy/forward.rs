@@ -18,6 +18,7 @@ use super::body::Body;
 use super::charge;
 use super::content;
 use super::counters::{Cause, Outcome};
+use super::hearing;
 use super::links;
 use super::respond::{self, Asked};
 use super::route::Pass;
@@ -29,6 +30,7 @@ use crate::cache::groups::GroupName;
 use crate::cache::key::{CredentialId, Key, Partition};
 use crate::cache::storable::{self, HeadVerdict};
 use crate::clock::Timestamp;
+use crate::dialect::Heard;
 use crate::rules::{ReadRule, Reuse};
 use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
@@ -195,25 +197,6 @@ pub(super) async fn send_by_standing(
     Ok(answer)
 }
 
-/// An answer that tells of tasks overtakes what they changed, before anybody hears of it. What the rest of
-/// one tells that is not whole, nobody will have read.
-pub(super) fn observe(site: &Site, path: &str, chunks: &[Bytes], is_whole: bool) {
-    match is_whole {
-        true => site.told_of_tasks(&site.dialect().tasks_told(path, &joined(chunks))),
-        false => site.told_more_than_can_be_read(),
-    }
-}
-
-/// A body that tells of tasks, for one client alone, when it has been observed.
-pub(super) async fn observed(site: &Site, path: &str, mut body: AnswerBody) -> Result<Body, Failure> {
-    let Gathered { chunks, whole, .. } = gather(&mut body, LARGEST_READ).await.map_err(|_| Failure::Lost)?;
-    observe(site, path, &chunks, whole);
-    Ok(match whole {
-        true => Body::full(joined(&chunks)),
-        false => Body::upstream_behind(chunks, body),
-    })
-}
-
 /// What has been read of a body before anybody hears of it.
 #[derive(Default)]
 pub(super) struct Gathered {
@@ -291,9 +274,9 @@ pub(super) async fn pass(
         }
     };
     let mut headers = outgoing_fields(&site, &parts.headers);
-    let tells = site.dialect().tells_of_operations(&pass.path);
+    let ear = site.ear(&parts.method, &pass.path, parts.uri.query());
     links::ask_for_plain(&parts.extensions, &mut headers);
-    if tells {
+    if ear.listens() {
         // What is read here must come as it is.
         headers.remove(header::ACCEPT_ENCODING);
     }
@@ -316,7 +299,7 @@ pub(super) async fn pass(
         Some(rule) if rule.reuse == Reuse::Pass => Repeat::IfNeverSent,
         _ => Repeat::AsItMay,
     };
-    let urgency = tells.then_some(Urgency::Change);
+    let urgency = ear.listens().then_some(Urgency::Change);
     let terms = Terms { urgency, repeat, ..Terms::default() };
     let answer = match send_on(&site, account.standing, outgoing, terms).await {
         Ok(answer) => answer,
@@ -344,8 +327,10 @@ pub(super) async fn pass(
     {
         site.shared.forget_uncacheable(key);
     }
-    let body = if head.status.is_success() && tells {
-        match observed(&site, &pass.path, answer.body).await {
+    let body = if ear.hears(&site, head.status) {
+        let (status, fields) = (head.status, &head.fields);
+        let heard = Heard { path: &pass.path, query: parts.uri.query(), status, fields };
+        match ear.observed(&site, hearing::Telling { heard, left }, answer.body).await {
             Ok(body) => body,
             Err(failure) => return asked.fail(&pass.path, failure),
         }

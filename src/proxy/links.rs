@@ -98,7 +98,7 @@ pub(super) fn of(dialect: Dialect, upstream: &Upstream) -> Option<Links> {
 
 impl Site {
     /// The host of a part of the API, if this upstream is the API itself and no stand-in for it.
-    fn regional_host(&self, region: &str) -> Option<HeaderValue> {
+    pub(super) fn regional_host(&self, region: &str) -> Option<HeaderValue> {
         match self.upstream.config().endpoints.as_slice() {
             [only] if only.scheme() == EndpointScheme::Https => {
                 self.dialect().regional_host(region, only.host())

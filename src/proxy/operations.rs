@@ -6,6 +6,7 @@
 //! under one lock, so that whoever comes second with the same news finds it done. An operation whose end
 //! is never learnt ends with a cap.
 
+mod addresses;
 mod ended;
 mod reload;
 mod shown;
@@ -13,6 +14,7 @@ mod watch;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use metrics::Counter;
@@ -27,7 +29,7 @@ use ended::Ended;
 use watch::MAX_WATCHED;
 
 pub use shown::Shown;
-pub use watch::{About, Question, Reply, Watch, Writer};
+pub use watch::{About, Question, Reply, Target, Watch, Writer};
 
 /// How many operations are followed at once. One more of a write is not followed to its end: its groups
 /// stay unsettled until the cap. One more of somebody else holds nothing.
@@ -44,6 +46,8 @@ pub struct Operations {
     clock: Clock,
     groups: Arc<Groups>,
     open: Mutex<Open>,
+    /// How many names of operations are addresses.
+    names: AtomicUsize,
     /// Told when there is an operation to ask after.
     watched: Notify,
     /// Counts what a bound kept from being followed or asked after.
@@ -70,6 +74,8 @@ struct Open {
     /// Writes whose task nobody named, by number, the oldest first.
     nameless: BTreeMap<u64, (u32, Operation)>,
     numbers: u64,
+    /// Which operation has each name that is an address.
+    addresses: HashMap<Name, Name>,
     ended: Ended,
     /// The latest second of each upstream's own clock that an answer has shown.
     latest: HashMap<u32, u64>,
@@ -82,6 +88,10 @@ struct Open {
 pub struct Operation {
     /// What it is.
     pub subject: Subject,
+    /// The names by which it is told of, where the API names operations by addresses.
+    pub names: Vec<OperationId>,
+    /// Whether it has an address, at which its end shows.
+    pub has_address: bool,
     /// The groups that it changes.
     pub groups: Arc<[GroupId]>,
     /// The fingerprint of the rules that say so.
@@ -138,7 +148,14 @@ impl Operations {
     pub fn new(clock: Clock, groups: Arc<Groups>, registry: &Registry) -> Self {
         let bounded =
             BOUNDS.map(|bound| registry.counter("forebay_operations_limited_total", &[("bound", bound)]));
-        Self { clock, groups, open: Mutex::default(), watched: Notify::new(), bounded }
+        Self {
+            clock,
+            groups,
+            open: Mutex::default(),
+            names: AtomicUsize::new(0),
+            watched: Notify::new(),
+            bounded,
+        }
     }
 
     /// A write to `site` started a task, or may have started one that nobody named. Its groups are
@@ -151,8 +168,12 @@ impl Operations {
             Subject::Task(task) => Some((site, task.id.clone())),
             Subject::Write(_) => None,
         };
-        if name.as_ref().is_some_and(|name| open.ended.contains(name, None)) {
+        let known = |id: &OperationId| open.ended.contains(&(site, id.clone()), None);
+        if name.as_ref().is_some_and(|name| known(&name.1)) || operation.names.iter().any(known) {
             return self.end(&operation);
+        }
+        if let Some(name) = &name {
+            self.name(&mut open, name, &operation.names);
         }
         if operation.watch.is_some() && open.watched() >= MAX_WATCHED {
             operation.watch = None;
@@ -198,8 +219,8 @@ impl Operations {
 
     /// Acts on an event; `None` when it is about a task of others and `other` is needed.
     fn tell(&self, site: u32, event: &TaskEvent, other: Option<Operation>) -> Option<News> {
-        let name = (site, event.task.id.clone());
         let mut open = self.open.lock();
+        let name = open.primary((site, event.task.id.clone()));
         let other = other.map(|mut other| {
             self.widen(&open, site, &mut other);
             other
@@ -243,9 +264,11 @@ impl Operations {
             TaskState::Ended { at } => {
                 let origin = if let Some(operation) = open.named.remove(&name) {
                     self.end(&operation);
+                    self.forget(&mut open, &name, &operation);
                     operation.origin
                 } else if let Some(operation) = open.lapsed.remove(&name) {
                     self.overtake(&operation);
+                    self.forget(&mut open, &name, &operation);
                     operation.origin
                 } else {
                     let mut other = other?;
@@ -281,12 +304,15 @@ impl Operations {
         let now = self.clock.now();
         let mut open = self.open.lock();
         let Open { named, lapsed, nameless, .. } = &mut *open;
-        lapsed.retain(|_, operation| now.since(operation.until) < LAPSED_FOR);
+        let gone = lapsed.extract_if(|_, operation| now.since(operation.until) >= LAPSED_FOR);
+        let mut gone: Vec<(Name, Operation)> = gone.collect();
         for (name, mut operation) in named.extract_if(|_, operation| operation.until <= now) {
             self.end(&operation);
             operation.watch = None;
-            if lapsed.len() < MAX_OPEN {
+            if lapsed.len() < MAX_OPEN && !operation.is_known_by_its_resource() {
                 lapsed.insert(name, operation);
+            } else {
+                gone.push((name, operation));
             }
         }
         nameless.retain(|_, (_, operation)| {
@@ -296,6 +322,7 @@ impl Operations {
             }
             !is_over
         });
+        gone.iter().for_each(|(name, operation)| self.forget(&mut open, name, operation));
     }
 
     /// How many have not ended.

@@ -8,9 +8,10 @@ use http_body_util::{BodyExt, Limited};
 use super::admit::Caller;
 use super::counters::Cause;
 use super::forward::{self, Accepts, LARGEST_READ};
+use super::hearing::{Ear, Telling};
 use super::operations::{About, Question, Reply};
 use super::site::Site;
-use crate::dialect::{TaskEvent, TaskState};
+use crate::dialect::{Heard, Progress, TaskEvent, TaskState};
 use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Terms, Urgency};
 
 /// A question under way: whatever becomes of it, another may be asked.
@@ -41,8 +42,10 @@ impl Site {
     /// What is learnt; `None` when there was no answer of the API's own.
     async fn ask(&self, question: Question) -> Option<Reply> {
         let Question { about, target, writer, endpoint } = question;
-        let target: http::uri::PathAndQuery = target.parse().ok()?;
-        let path = self.dialect().read_path(target.path())?.into_owned();
+        let host = target.host;
+        let target: http::uri::PathAndQuery = target.text.parse().ok()?;
+        let path = self.dialect().read_path(target.path()).unwrap_or(target.path().into()).into_owned();
+        let query = target.query().map(str::to_owned);
         let found = self.rules.read(&path, None);
         let metrics = found.as_ref().map_or(&self.unmatched, |found| &self.reads[found.index].metrics);
         let captures = found.as_ref().map_or_else(Vec::new, |found| {
@@ -52,7 +55,7 @@ impl Site {
             method: Method::GET,
             target,
             headers: writer.fields(),
-            host: None,
+            host,
             body: OutgoingBody::Empty,
             endpoint: endpoint
                 .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id))),
@@ -63,18 +66,32 @@ impl Site {
             upgrade: false,
         };
         let caller = Caller::One(writer.credential);
+        let left = self.shared.clock.now();
         let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };
         let answer = forward::send_on(self, caller.standing(self), outgoing, terms).await.ok()?;
         let status = answer.parts.status;
         // That forebay uses a credential says nothing of whoever it belongs to; that it is refused does.
         forward::learn(self, caller, Accepts::Nobody, status);
+        let ear = self.ear(&Method::GET, &path, query.as_deref());
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Some(Reply::Refused),
+            _ if matches!(ear, Ear::Address(_)) => {}
             status if self.dialect().is_outage(status) => return None,
             status if !status.is_success() => return Some(Reply::Unclear),
             _ => {}
         }
         let body = Limited::new(answer.body, LARGEST_READ).collect().await.ok()?.to_bytes();
+        if let Ear::Address(names) = &ear {
+            let (query, fields) = (query.as_deref(), &answer.parts.headers);
+            let heard = Heard { path: &path, query, status, fields };
+            return match self.told_of_progress(Telling { heard, left }, names, &body) {
+                Progress::Runs(pace) | Progress::RunsPerhaps(pace) => Some(Reply::RunsFor(pace)),
+                Progress::Perhaps => Some(Reply::Unclear),
+                Progress::Unsaid if !self.dialect().may_say_progress(status) => None,
+                Progress::Unsaid => Some(Reply::Unclear),
+                Progress::Forgotten | Progress::Ended => Some(Reply::AllKnown),
+            };
+        }
         let told = self.dialect().tasks_told(&path, &body);
         self.told_of_tasks(&told);
         Some(match about {

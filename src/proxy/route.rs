@@ -101,7 +101,10 @@ pub(super) fn route<'r, B>(
     let Caller::One(credential) = caller else {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::AmbiguousCredential));
     };
-    if site.rules.reads[index].reuse == Reuse::Pass || links::is_regional(request) {
+    if site.rules.reads[index].reuse == Reuse::Pass
+        || links::is_regional(request)
+        || site.asks_after_operation(method, &path, request.uri().query())
+    {
         return Route::Pass(pass(rule, path, Forward::Bypass, Detail::Pass));
     }
     if site.dialect().passes(method, &path, query, request.headers()) || has_content(request) {

@@ -10,11 +10,23 @@ use crate::cache::groups::{GroupId, GroupName};
 use crate::dialect::{Task, TaskEvent};
 use crate::rules::TaskNames;
 
+/// What a task may have changed that no row is about.
+#[derive(Clone, Copy)]
+pub(super) enum Elsewhere<'p> {
+    /// Anything.
+    Anything,
+    /// Anything below this path.
+    Below(&'p str),
+}
+
 impl Site {
     /// An answer of the API told how tasks stand. To be called before anybody else hears of it: when this
     /// returns, everything that the news makes old has been overtaken. The same news again does nothing.
     pub fn told_of_tasks(&self, events: &[TaskEvent]) {
-        let news = self.shared.operations.told(self.id, events, |task| self.task_of_others(task));
+        self.count_news(self.shared.operations.told(self.id, events, |task| self.task_of_others(task)));
+    }
+
+    pub(super) fn count_news(&self, news: impl IntoIterator<Item = News>) {
         for news in news {
             match news {
                 News::Old => {}
@@ -44,19 +56,29 @@ impl Site {
     /// What the rules say of a task that somebody else started. One that no row is about may have changed
     /// anything, but holds nothing: it may as well be a console that stays open for days.
     fn task_of_others(&self, task: &Task) -> Operation {
+        self.elsewhere(task, Elsewhere::Anything)
+    }
+
+    /// The same where it is known what one without a row may have changed.
+    pub(super) fn elsewhere(&self, task: &Task, unknown: Elsewhere<'_>) -> Operation {
         let groups = &self.shared.groups;
         let row = self.rules.task(&names(task));
         let ids = match &row {
             Some((_, named)) => named.iter().map(|group| route::named(self, group)).collect(),
-            None => [groups.id(self.id, GroupName::Subtree(""))].into(),
+            None => match unknown {
+                Elsewhere::Anything => [groups.id(self.id, GroupName::Subtree(""))].into(),
+                Elsewhere::Below(path) => [groups.id(self.id, GroupName::Subtree(path))].into(),
+            },
         };
         let now = self.shared.clock.now();
         let until = now.after(self.config.operation_cap);
         Operation {
             subject: Subject::Task(task.clone()),
+            names: Vec::new(),
+            has_address: false,
             groups: ids,
             rules: self.fingerprint,
-            shown: Some(self.shown(task)),
+            shown: (!task.resource.is_empty()).then(|| self.shown(task)),
             holds: row.as_ref().is_some_and(|(rule, _)| rule.holds),
             since: now,
             until,

@@ -3,37 +3,40 @@
 //! A write runs in a task of its own, so that its outcome is learnt although the client that sent it
 //! may have gone; an outcome that is never learnt counts as the worst.
 
+mod reach;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::actors;
 use super::admit::Caller;
 use super::body::Body;
 use super::content;
 use super::counters::{Cause, Outcome};
-use super::forward::{self, Accepts, LARGEST_READ};
+use super::forward::{self, LARGEST_READ};
 use super::links;
-use super::operations::{Operation, Origin, Subject, Watch, Writer};
+use super::operations::Writer;
 use super::precondition;
 use super::respond::{self, Asked};
 use super::route::Write;
-use super::site::{InvalidationCause, Site};
+use super::site::Site;
 use crate::cache::entry::Head;
-use crate::cache::groups::{GroupId, GroupName};
+use crate::cache::groups::GroupId;
 use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
-use crate::dialect::{Dialect, Task};
+use crate::dialect::{Dialect, Heard};
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
 use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
+
+use reach::{Reach, Started};
 
 /// How long the nodes may disagree after a write that no rule names.
 pub(super) const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
@@ -99,7 +102,11 @@ impl Sending {
         let mut headers = forward::outgoing_fields(site, &parts.headers);
         links::ask_for_plain(&parts.extensions, &mut headers);
         // An answer that is read here must come as it is.
-        if site.dialect().outcome_in_body(path) || rule.is_some_and(|rule| rule.operation.is_some()) {
+        let names_operation = match rule {
+            Some(rule) => rule.operation.is_some(),
+            None => site.dialect().has_addresses(),
+        };
+        if site.dialect().outcome_in_body(path) || names_operation {
             headers.remove(header::ACCEPT_ENCODING);
         }
         let outgoing = Outgoing {
@@ -119,7 +126,10 @@ impl Sending {
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let writer = self.writer(&parts.headers);
-        let mut reach = Reach::new(&self, groups, writer);
+        let is_resource =
+            site.dialect().has_addresses() && matches!(parts.method, Method::PUT | Method::PATCH);
+        let resource = is_resource.then(|| outgoing.target.as_str().to_owned());
+        let mut reach = Reach::new(&self, groups, writer, resource);
         let answer = match forward::send(site, account.standing, outgoing).await {
             Ok(answer) => answer,
             Err(error) => {
@@ -139,9 +149,13 @@ impl Sending {
         let took = answer.waited + answer.took;
         let head = forward::head_of(answer.parts);
         let in_body = site.dialect().outcome_in_body(path) && head.status.is_success();
-        let names_task = head.status.is_success() && rule.is_some_and(|rule| rule.operation.is_some());
+        let names_task = head.status.is_success() && names_operation;
+        let pending = |body: Option<&[u8]>| {
+            let (status, fields) = (head.status, &head.fields);
+            site.dialect().pending(&Heard { path, query: parts.uri.query(), status, fields }, body)
+        };
         if !in_body && !names_task {
-            reach.judge(head.status, None, answer.endpoint);
+            reach.judge(head.status, pending(None).map(Started::Pending), answer.endpoint);
             self.remember_console(head.status, answer.endpoint);
             return Ok(Answered { head, body: Body::upstream(answer.body), took });
         }
@@ -151,9 +165,10 @@ impl Sending {
             return Err(Failure::Lost);
         };
         let told = if in_body { site.dialect().status_in_body(&whole) } else { Some(head.status) };
-        let operation = names_task.then(|| site.dialect().operation_started(&whole)).flatten();
+        let task = names_task.then(|| site.dialect().operation_started(&whole)).flatten();
+        let started = task.map(Started::Task).or_else(|| pending(Some(&whole)).map(Started::Pending));
         match told {
-            Some(status) => reach.judge(status, operation, answer.endpoint),
+            Some(status) => reach.judge(status, started, answer.endpoint),
             None => reach.unknown(Some(answer.endpoint)),
         }
         self.remember_console(head.status, answer.endpoint);
@@ -178,7 +193,10 @@ impl Sending {
     /// The credential, where the write may start a task that has to be asked after.
     fn writer(&self, headers: &HeaderMap) -> Option<Arc<Writer>> {
         let site = &self.site;
-        self.write.rule(site)?.operation.as_ref()?;
+        match self.write.rule(site) {
+            Some(rule) => rule.operation.is_some().then_some(())?,
+            None => site.dialect().has_addresses().then_some(())?,
+        }
         match self.write.caller {
             Caller::One(credential) if credential != CredentialId::ANONYMOUS => {
                 let principal = self.write.caller.account(site, self.client).principal;
@@ -196,153 +214,6 @@ impl Sending {
         {
             site.shared.console_opened(site.id, caller, owner, endpoint);
         }
-    }
-}
-
-/// What a write may have changed. Dropped without a judgement it assumes the worst, so that no way
-/// out of the task above can forget it.
-struct Reach<'s> {
-    sending: &'s Sending,
-    groups: Arc<[GroupId]>,
-    writer: Option<Arc<Writer>>,
-    judged: bool,
-}
-
-impl<'s> Reach<'s> {
-    fn new(sending: &'s Sending, groups: Arc<[GroupId]>, writer: Option<Arc<Writer>>) -> Self {
-        let shared = &sending.site.shared;
-        actors::about_to_write(&sending.site, &sending.write);
-        shared.groups.write_leaves(&groups);
-        Self { sending, groups, writer, judged: false }
-    }
-
-    /// Judges a known status (invariant 2).
-    fn judge(&mut self, status: StatusCode, task: Option<Task>, endpoint: EndpointId) {
-        let site = &*self.sending.site;
-        let shared = &site.shared;
-        let caller = self.sending.write.caller;
-        let is_known = self.sending.is_known();
-        let rule = self.sending.write.rule(site);
-        self.remember_writer(Some(status));
-        // A write accepts nobody: a login succeeds whatever other credential stands beside it.
-        forward::learn(site, caller, Accepts::Nobody, status);
-        match status.as_u16() {
-            401 | 403 | 405 | 413 | 415 | 429 | 501 => self.judged = true,
-            400 | 422 if !is_known => self.judged = true,
-            _ if site.dialect().is_unknown_outcome(status) => self.unknown(Some(endpoint)),
-            _ => {
-                self.judged = true;
-                let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
-                if let Some(task) = task {
-                    let operation = self.operation(site.config.operation_cap, settle, Some(endpoint));
-                    shared.operations.begin(site.id, site.with_task(operation, task, self.writer.take()));
-                }
-                self.overtake(Some((settle, Some(endpoint))));
-            }
-        }
-    }
-
-    /// The outcome is not known: the write may still be running, so its groups stay unsettled, for as
-    /// long as a task may run where it starts one.
-    fn unknown(&mut self, endpoint: Option<EndpointId>) {
-        self.judged = true;
-        self.remember_writer(None);
-        let site = &*self.sending.site;
-        let rule = self.sending.write.rule(site);
-        let settle = rule.map_or(DEFAULT_SETTLE, |rule| rule.settle);
-        let starts_task = rule.is_some_and(|rule| rule.operation.is_some());
-        // A stranger, whom the API may never have let in, holds nothing for as long as a task may run.
-        let hold = match starts_task && self.sending.is_known() {
-            true => site.config.operation_cap,
-            false => site.config.unknown_hold,
-        };
-        let mut operation = self.operation(hold, settle, endpoint);
-        if starts_task {
-            // What it started shows in the API's own list; until then a call that was given up may go on.
-            operation.earliest = operation.since.after(site.config.unknown_hold);
-            let path = self.sending.write.path.as_deref().unwrap_or_default();
-            let watch = self.writer.take().zip(site.dialect().tasks_running(path));
-            operation.watch = watch.map(|(writer, list)| Watch::new(writer, list, operation.earliest));
-        }
-        if !self.groups.is_empty() {
-            site.shared.operations.begin(site.id, operation);
-        }
-        self.overtake(None);
-    }
-
-    /// The content broke off, of somebody whom the API need not know: it hardly did anything, and if so
-    /// the settle time covers it.
-    fn unlikely(&mut self) {
-        self.judged = true;
-        self.remember_writer(None);
-        let site = &*self.sending.site;
-        let settle = self.sending.write.rule(site).map_or(DEFAULT_SETTLE, |rule| rule.settle);
-        self.overtake(Some((settle, None)));
-    }
-
-    fn operation(&self, hold: Duration, settle: Duration, endpoint: Option<EndpointId>) -> Operation {
-        let Sending { site, write, .. } = self.sending;
-        let now = site.shared.clock.now();
-        Operation {
-            subject: Subject::Write(write.metrics(site).rule().to_owned()),
-            groups: self.groups.clone(),
-            rules: site.fingerprint,
-            shown: None,
-            holds: true,
-            since: now,
-            until: now.after(hold),
-            earliest: now.after(hold),
-            settle,
-            endpoint: endpoint.map(EndpointId::as_u64),
-            origin: Origin::Write,
-            watch: None,
-        }
-    }
-
-    fn remember_writer(&self, status: Option<StatusCode>) {
-        let Sending { site, client, write } = self.sending;
-        actors::wrote(site, write, *client, status);
-    }
-
-    /// Overtakes what the write changes, which settles for so long, at this endpoint.
-    fn overtake(&self, settles: Option<(Duration, Option<EndpointId>)>) {
-        let site = &*self.sending.site;
-        let (shared, now) = (&site.shared, site.shared.clock.now());
-        let overtake = |groups: &[GroupId]| {
-            if let Some((settle, endpoint)) = settles {
-                shared.groups.settle(groups, now.after(settle), endpoint.map(EndpointId::as_u64));
-            }
-            shared.groups.invalidate(groups);
-        };
-        overtake(&self.groups);
-        // The entries of rules that have replaced these since may have groups of other names. Those that
-        // replace them after this look know what settles.
-        let replaced = !site.is_in_force();
-        if replaced {
-            overtake(&[shared.groups.id(site.id, GroupName::Subtree(""))]);
-        }
-        if self.groups.is_empty() && !replaced {
-            return;
-        }
-        // Whoever changed something, or may have, is an actor; a login or a console changes nothing.
-        if let Caller::One(credential) = self.sending.write.caller
-            && credential != CredentialId::ANONYMOUS
-        {
-            site.shared.acceptance.wrote(site.id, credential, site.shared.clock.now());
-        }
-        site.shared.count_invalidation(match self.sending.write.rule {
-            Some(_) => InvalidationCause::Write,
-            None => InvalidationCause::UnknownWrite,
-        });
-    }
-}
-
-impl Drop for Reach<'_> {
-    fn drop(&mut self) {
-        if !self.judged {
-            self.unknown(None);
-        }
-        self.sending.site.shared.groups.write_judged(&self.groups);
     }
 }
 

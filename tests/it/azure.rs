@@ -3,6 +3,7 @@
 mod answers;
 mod keys;
 mod links;
+mod operations;
 mod pack;
 mod passing;
 mod start;

@@ -32,7 +32,7 @@ fn err(output: &Output) -> String {
 fn every_mistake_has_its_place_and_check_says_no() {
     let text = "\
 listen:
-  - {address: 127.0.0.1:0, upstream: lab, public_url: 'https://lab.example'}
+  - {address: 127.0.0.1:0, upstream: lab, public_url: lab.example}
   - {address: 127.0.0.1:0, upstream: lab, tls: {certificate: c.pem, key: k.pem}}
 cache: {memory: 256, disk: {path: /x, size: 1KiB}}
 upstreams:
@@ -53,6 +53,7 @@ reads:
 ";
     let directory = files(&[("forebay.yaml", text), ("rules.yaml", rules)]);
     let expected = [
+        "forebay.yaml:2:55: write it as in https://forebay.example:8443",
         "forebay.yaml:3:62: `c.pem` cannot be read",
         "forebay.yaml:3:74: `k.pem` cannot be read",
         "forebay.yaml:4:17: ",

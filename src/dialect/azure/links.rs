@@ -95,6 +95,12 @@ pub(in crate::dialect) fn inward(path: &str) -> Inward<'_> {
     }
 }
 
+/// The region that a host with its port names.
+pub(super) fn region_of(host: &str) -> Option<&str> {
+    let host = host.strip_suffix(PORT).unwrap_or(host);
+    host.strip_suffix(PUBLIC)?.strip_suffix('.').filter(|region| is_region(region))
+}
+
 /// The host of a region, where the API is the public cloud.
 pub(in crate::dialect) fn regional_host(region: &str, host: &str) -> Option<HeaderValue> {
     let is_public = host == PUBLIC && is_region(region);

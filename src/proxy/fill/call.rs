@@ -12,7 +12,7 @@ impl Errand {
     /// Before whom it is served.
     pub(super) fn urgency(&self) -> Urgency {
         match self.cause {
-            _ if self.site.dialect().tells_of_operations(&self.read.path) => Urgency::Change,
+            _ if self.ear().listens() => Urgency::Change,
             Cause::Refresh => Urgency::Refresh,
             _ => Urgency::Read,
         }

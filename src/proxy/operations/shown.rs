@@ -36,7 +36,8 @@ impl Operations {
             let (task, kind, id, node) = match &operation.subject {
                 Subject::Task(task) => {
                     let id = Some(task.object.clone()).filter(|id| !id.is_empty());
-                    (Some(task.id.0.clone()), task.kind.clone(), id, Some(task.node.clone()))
+                    let node = Some(task.node.clone()).filter(|node| !node.is_empty());
+                    (Some(task.id.0.clone()), task.kind.clone(), id, node)
                 }
                 Subject::Write(rule) => (None, rule.clone(), None, None),
             };

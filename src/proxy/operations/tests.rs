@@ -28,6 +28,8 @@ impl Lab {
         let now = self.clock.now();
         Operation {
             subject: Subject::Task(task(0)),
+            names: Vec::new(),
+            has_address: false,
             groups: self.ids.clone(),
             rules: 1,
             shown: Some(self.shown()),
@@ -264,7 +266,7 @@ impl Lab {
     fn ask(&self, reply: Reply) -> Vec<String> {
         let questions = self.operations.questions(0);
         questions.iter().for_each(|question| self.operations.replied(&question.about, reply));
-        questions.into_iter().map(|question| question.target).collect()
+        questions.into_iter().map(|question| question.target.text).collect()
     }
 
     fn has_credentials(&self) -> bool {
@@ -335,7 +337,7 @@ fn few_questions_are_asked_at_once_and_the_longest_due_first() {
     lab.operations.begin(1, lab.watched(9));
     lab.clock.advance(LAST_PACE);
     let questions = lab.operations.questions(0);
-    assert_eq!(questions.iter().map(|q| q.target.as_str()).collect::<Vec<_>>(), ["/0", "/1"]);
+    assert_eq!(questions.iter().map(|q| q.target.text.as_str()).collect::<Vec<_>>(), ["/0", "/1"]);
     assert!(lab.operations.questions(0).is_empty(), "two are under way");
     assert_eq!(lab.operations.questions(1).len(), 1, "another upstream");
     lab.operations.replied(&questions[0].about, Reply::Runs);
@@ -370,7 +372,7 @@ fn credentials_are_held_up_to_a_bound() {
 #[test]
 fn a_write_without_an_answer_ends_when_a_list_shows_nothing_and_it_was_given_time() {
     let lab = Lab::new();
-    let list = Watch::new(writer(), "/list".into(), lab.clock.now().after(HOLD));
+    let list = Watch::new(writer(), "/list".to_owned(), lab.clock.now().after(HOLD));
     lab.operations.begin(0, Operation { watch: Some(list), ..lab.nameless() });
     lab.clock.advance(HOLD / 2);
     lab.operations.all_running_told(0, lab.clock.now());

@@ -70,12 +70,33 @@ impl fmt::Debug for Writer {
     }
 }
 
+/// What is read: a path and a query, which may hold a signature, at a host by name if there is one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The path and query.
+    pub text: String,
+    /// The `Host` field.
+    pub host: Option<HeaderValue>,
+}
+
+impl From<String> for Target {
+    fn from(text: String) -> Self {
+        Self { text, host: None }
+    }
+}
+
+impl fmt::Debug for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Target")
+    }
+}
+
 /// How forebay asks after an operation.
 #[derive(Debug)]
 pub struct Watch {
     writer: Arc<Writer>,
     /// What is read: how the task stands, or a list of all that run.
-    target: String,
+    target: Target,
     due: Timestamp,
     pace: Duration,
     strikes: u8,
@@ -86,7 +107,8 @@ pub struct Watch {
 
 impl Watch {
     /// Asks for `target` as `writer`, for the first time at `due`.
-    pub fn new(writer: Arc<Writer>, target: String, due: Timestamp) -> Self {
+    pub fn new(writer: Arc<Writer>, target: impl Into<Target>, due: Timestamp) -> Self {
+        let target = target.into();
         Self { writer, target, due, pace: FIRST_PACE, strikes: 0, is_asked: false, asked: None }
     }
 
@@ -95,10 +117,29 @@ impl Watch {
         Self::new(writer, target, now.after(FIRST_PACE))
     }
 
+    /// Asks at `target` after an operation of which the API says at `now` that it is to be asked after in
+    /// `pace`.
+    pub fn of_address(writer: Arc<Writer>, target: Target, pace: Duration, now: Timestamp) -> Self {
+        let pace = patience(pace);
+        Self { pace, ..Self::new(writer, target, now.after(pace)) }
+    }
+
+    /// Somebody else was told that it runs, and to ask again in `pace`.
+    pub(super) fn heard_of(&mut self, now: Timestamp, pace: Duration) {
+        self.pace = patience(pace);
+        self.heard(now);
+    }
+
     /// Somebody else was told that it runs.
     pub(super) fn heard(&mut self, now: Timestamp) {
         self.due = self.due.max(now.after(self.pace));
     }
+}
+
+/// How long after the last news forebay asks where clients are told to ask in `pace`: never sooner than they,
+/// and so that where one asks it costs nothing.
+fn patience(pace: Duration) -> Duration {
+    (pace * 3 / 2).max(FIRST_PACE)
 }
 
 /// What is asked about.
@@ -116,7 +157,7 @@ pub struct Question {
     /// About what.
     pub about: About,
     /// What is read.
-    pub target: String,
+    pub target: Target,
     /// As whom.
     pub writer: Arc<Writer>,
     /// The endpoint that took the write.
@@ -128,6 +169,8 @@ pub struct Question {
 pub enum Reply {
     /// The task runs, or nothing was learnt of what a write started.
     Runs,
+    /// The operation runs, and is not to be asked after sooner than this.
+    RunsFor(Duration),
     /// Everything that runs and that the write may have started is known.
     AllKnown,
     /// The credential may not ask.
@@ -219,6 +262,10 @@ impl Operations {
             Reply::Runs | Reply::AllKnown => {
                 watch.strikes = 0;
                 watch.pace = (watch.pace * 3 / 2).min(LAST_PACE);
+                watch.due = now.after(watch.pace);
+            }
+            Reply::RunsFor(pace) => {
+                (watch.strikes, watch.pace) = (0, patience(pace));
                 watch.due = now.after(watch.pace);
             }
             Reply::Unclear => {
