@@ -12,6 +12,7 @@ mod feed;
 mod links;
 mod operation;
 mod own;
+mod pages;
 mod passing;
 mod plain;
 mod proxmox;
@@ -29,6 +30,7 @@ pub use links::{Inward, Links, Place, Rewriter, Turn};
 pub use operation::{
     Address, AddressName, Heard, OperationId, Pending, Progress, Task, TaskEvent, TaskState,
 };
+pub use pages::PageName;
 pub use quota::{Charged, Payer};
 pub use request::Credential;
 pub use server::{PublishedWrite, ServerLimits};

@@ -21,6 +21,7 @@ mod links;
 mod lookup;
 mod operations;
 mod own;
+mod pages;
 mod poll;
 mod precondition;
 mod purge;

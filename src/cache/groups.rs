@@ -75,6 +75,8 @@ pub enum GroupName<'n> {
     Subtree(&'n str),
     /// Everything that one credential fetched, or those that share a partition.
     Partition(super::key::Partition),
+    /// What was fetched because the answer with this key named it as the next page.
+    Pages(super::key::Key),
 }
 
 /// How settled the groups of a read are.
@@ -153,6 +155,7 @@ impl Groups {
             GroupName::Path(path) => self.secret.group(site, 1, path.as_bytes()),
             GroupName::Subtree(path) => self.secret.group(site, 2, path.as_bytes()),
             GroupName::Partition(partition) => self.secret.group(site, 3, &partition.as_u128().to_le_bytes()),
+            GroupName::Pages(key) => self.secret.group(site, 4, &key.as_u128().to_le_bytes()),
         };
         GroupId((hash % SLOTS as u64) as u32)
     }

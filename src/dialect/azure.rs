@@ -8,6 +8,7 @@ mod credential;
 pub(super) mod links;
 pub(super) mod operations;
 mod own;
+pub(super) mod pages;
 mod passing;
 mod path;
 mod quota;

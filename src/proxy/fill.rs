@@ -17,6 +17,7 @@ use super::admit::{Account, Caller};
 use super::counters::Cause;
 use super::forward::{self, Accepts, Answered, Gathered, LARGEST_READ, gather, joined};
 use super::hearing::{Ear, Telling};
+use super::pages::Page;
 use super::respond;
 use super::rights;
 use super::route::Read;
@@ -46,6 +47,8 @@ pub(super) struct Errand {
     pub headers: HeaderMap,
     pub account: Account,
     pub cause: Cause,
+    /// What the read is among the pages of a list.
+    pub page: Page,
 }
 
 /// An answer for the client alone that caused the fetch.
@@ -73,6 +76,9 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let verdict = errand.judge(&head, &body, endpoint);
     if !errand.told_in_body(&head) {
         errand.learn(&fill, head.status, &head, left);
+    }
+    if head.status.is_success() {
+        errand.page_came();
     }
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(fill.key(), at);
@@ -105,10 +111,12 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             fill.judged(if is_storable { Crossing::Everybody } else { Crossing::Owner });
             let entry = judged
                 .and_then(|(lifetimes, verdict)| errand.bounded(&fill, settling, lifetimes, verdict))
+                .and_then(|lifetimes| errand.page.bounded(&errand.site, lifetimes, at))
                 .map(|lifetimes| Arc::new(errand.entry(&fill, &head, &chunks, lifetimes, at)));
             match entry {
                 Some(entry) => {
                     errand.site.note_kept(errand.read.rule, entry.lifetimes(), at);
+                    errand.note_next(&fill, &entry, at);
                     fill.finish(|| {
                         shared.memory.insert_newer(errand.key, entry.clone());
                         shared.remember(errand.read.rule(&errand.site), errand.key, &entry);

@@ -19,6 +19,7 @@ use super::counters::{Cause, Outcome};
 use super::fill::{self, Direct, Errand};
 use super::forward;
 use super::lookup::{self, Absent, Lookup};
+use super::pages::Page;
 use super::respond::{self, Asked};
 use super::rights;
 use super::route::Read;
@@ -159,7 +160,7 @@ impl Reading {
         // A stale entry is found only for those whom the API accepts, so the refresh may carry this one's.
         let who = self.read.credential;
         if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, who, &groups, wanted) {
-            tokio::spawn(fill::run(self.errand(Cause::Refresh), fill, None));
+            tokio::spawn(fill::run(self.errand(Cause::Refresh, self.page()), fill, None));
         }
         entry.note_served_stale(self.started, Why::WhileRevalidating);
         Some(self.stale(entry, |ttl| CacheStatus::Hit {
@@ -217,7 +218,11 @@ impl Reading {
         self.asked().conclude(Outcome::Other(detail), response)
     }
 
-    fn errand(&self, cause: Cause) -> Errand {
+    fn page(&self) -> Page {
+        Page::of(&self.site, &self.read, self.request.uri().query())
+    }
+
+    fn errand(&self, cause: Cause, page: Page) -> Errand {
         Errand {
             site: self.site.clone(),
             read: self.read.clone(),
@@ -227,6 +232,7 @@ impl Reading {
             headers: forward::fill_fields(&self.site, self.request.headers()),
             account: self.read.caller().account(&self.site, self.client),
             cause,
+            page,
         }
     }
 
@@ -253,6 +259,8 @@ impl Reading {
     async fn fly(&self, company: Company) -> Flown {
         let shared = &self.site.shared;
         let mut groups = self.read.groups(&self.site, self.request.uri().query());
+        let page = self.page();
+        groups.extend(page.groups());
         if company == Company::Own {
             // A refusal of this credential overtakes what it fetches for itself.
             let own = GroupName::Partition(Partition::of(self.read.credential));
@@ -279,7 +287,7 @@ impl Reading {
             Begin::Leads(fill, waiter) => {
                 let cause = if self.absent.stale.is_some() { Cause::Revalidate } else { Cause::Miss };
                 let (sender, receiver) = oneshot::channel();
-                let fetch = Carried::new(fill::run(self.errand(cause), fill, Some(sender)));
+                let fetch = Carried::new(fill::run(self.errand(cause, page), fill, Some(sender)));
                 (waiter, Part::Leader(fetch, receiver))
             }
         };

@@ -16,6 +16,7 @@ use super::epochs::Epochs;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
 use super::own::OwnCredential;
+use super::pages::Pages;
 use super::rights::Rights;
 use super::tunnels::{AllTunnels, TunnelLimits, Tunnels};
 use super::{Failure, links, share};
@@ -65,6 +66,8 @@ pub struct Shared {
     pub tier: OnceLock<Arc<dyn Tier>>,
     /// The tasks that writes started.
     pub operations: Operations,
+    /// How pages of lists belong together.
+    pub(super) pages: Pages,
     /// The room for the content of requests that must be held.
     pub room: Room,
     /// Whether each request is logged.
@@ -128,6 +131,7 @@ impl Shared {
             actors: Actors::default(),
             tier: OnceLock::new(),
             groups,
+            pages: Pages::default(),
             room: Room::default(),
             log_requests: false.into(),
             invalidations,

@@ -5,6 +5,7 @@ mod keys;
 mod links;
 mod operations;
 mod pack;
+mod pages;
 mod passing;
 mod start;
 mod states;
