@@ -106,6 +106,16 @@ async fn pass_until(rig: &Rig, what: &str, mut condition: impl FnMut() -> bool) 
     panic!("never came: {what}");
 }
 
+/// Lets so many seconds pass, in which forebay does what is due.
+async fn rest(rig: &Rig, seconds: u64) {
+    for _ in 0..seconds * 2 {
+        rig.advance(Duration::from_millis(500)).await;
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn each_kind_of_address_tells_of_the_end_before_its_client_hears_it() {
     let done = arm("{}");
@@ -162,14 +172,21 @@ async fn each_kind_of_address_tells_of_the_end_before_its_client_hears_it() {
 
 #[tokio::test]
 async fn polls_at_once_are_calls_of_their_own() {
-    let rig = started(accepted(&[("Location", ODD)])).await;
+    let rig = started(accepted(&[("Azure-AsyncOperation", ODD)])).await;
     let gate = Gate::new();
-    origin(&rig).on(&call(ODD), accepted(&[]).held(&gate));
-    let one = ask(&rig, "GET", ODD).spawn();
-    let other = rig.ask("GET", ODD).bearer("other").spawn();
-    origin(&rig).came(&call(ODD), 2).await;
+    origin(&rig).on(&call(ODD), arm(RUNS).held(&gate));
+    let polls = [
+        ask(&rig, "GET", ODD).spawn(),
+        ask(&rig, "GET", ODD).spawn(),
+        rig.ask("GET", ODD).bearer("other").spawn(),
+    ];
+    origin(&rig).came(&call(ODD), 3).await;
     gate.open();
-    assert_eq!((one.await.expect("answered").status, other.await.expect("answered").status), (202, 202));
+    for poll in polls {
+        assert_eq!(poll.await.expect("answered").text(), RUNS);
+    }
+    assert_eq!(get(&rig, ODD).await.cache(), "fwd=bypass; detail=pass");
+    assert_eq!(origin(&rig).count(&call(ODD)), 4);
     rig.finish().await;
 }
 
@@ -225,13 +242,13 @@ async fn an_end_that_nobody_asks_for_is_learnt_as_the_writer_at_the_pace_of_the_
     let rig = started(accepted(&[("Azure-AsyncOperation", ASYNC), ("Location", MONITOR)])).await;
     origin(&rig).on(&call(ASYNC), arm(RUNS).field("Retry-After", "20"));
     let count = || origin(&rig).count(&call(ASYNC));
-    rig.seconds(14).await;
+    rest(&rig, 14).await;
     assert_eq!(count(), 0, "not before the time that the API named");
     pass_until(&rig, "a question", || count() == 1).await;
     let asked = origin(&rig).last(&call(ASYNC));
     assert_eq!(asked.field("authorization"), Some("Bearer token"));
     assert_eq!(asked.target, ASYNC);
-    rig.seconds(20).await;
+    rest(&rig, 20).await;
     assert_eq!(count(), 1, "the next pace is the one that the answer named");
     warm(&rig, OTHER).await;
     is_unsettled(&rig).await;
