@@ -26,7 +26,7 @@ use std::borrow::Cow;
 pub use answer::{ErrorForm, ListOrder};
 pub use claims::{Claims, Principal};
 pub use feed::{Change, FeedReads, FeedRights, LogLine, LogNews, TaskList};
-pub use links::{Inward, Links, Place, Rewriter, Turn};
+pub use links::{Addressed, Inward, Links, Place, Rewriter, Turn};
 pub use operation::{
     Address, AddressName, Heard, OperationId, Pending, Progress, Task, TaskEvent, TaskState,
 };

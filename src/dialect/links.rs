@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use super::{Dialect, azure};
-use scan::Scan;
+use scan::{Scan, Shape};
 
 /// The addresses of one upstream's API.
 #[derive(Clone, Debug)]
@@ -22,6 +22,15 @@ pub struct Links {
     dialect: Dialect,
     /// The scheme and authority of its endpoints, without a port that goes without saying.
     own: Vec<String>,
+}
+
+/// What of an answer's body are addresses that clients go on to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addressed {
+    /// The next page.
+    Pages,
+    /// The API itself: the answer describes it, anonymously.
+    Api,
 }
 
 /// How the beginning of an address changes.
@@ -76,6 +85,14 @@ impl Dialect {
         Some(Links { dialect: self, own })
     }
 
+    /// The part of the API that `host` is, if it is the name of one.
+    pub fn region_of(self, host: &str) -> Option<&str> {
+        match self {
+            Dialect::Azure => azure::links::region_of(host),
+            Dialect::Proxmox | Dialect::Plain => None,
+        }
+    }
+
     /// The host of a part of the API that an address named, where the API is reached at `host` itself and
     /// not at a stand-in for it.
     pub fn regional_host(self, region: &str, host: &str) -> Option<HeaderValue> {
@@ -109,9 +126,21 @@ impl Links {
         azure::links::inward(path)
     }
 
+    /// What a body for `path`, as it came, has for addresses.
+    pub fn addressed(&self, path: &str) -> Addressed {
+        if azure::links::describes_the_api(path) { Addressed::Api } else { Addressed::Pages }
+    }
+
+    fn scan(addressed: Addressed) -> Scan {
+        match addressed {
+            Addressed::Pages => Scan::new(azure::links::MEMBERS, Shape::Object),
+            Addressed::Api => Scan::new(azure::links::API_MEMBERS, Shape::ObjectOrList),
+        }
+    }
+
     /// Where in a whole body addresses of the API begin.
-    pub fn places(&self, body: &[u8]) -> Box<[Place]> {
-        let (mut scan, mut at, mut places) = (Scan::new(azure::links::MEMBERS), 0, Vec::new());
+    pub fn places(&self, addressed: Addressed, body: &[u8]) -> Box<[Place]> {
+        let (mut scan, mut at, mut places) = (Self::scan(addressed), 0, Vec::new());
         while scan.advance(body, &mut at) {
             let (begin, head) = (scan.take_begin(), scan.take_head());
             if let Some(Turn { replaced, prefix }) = self.turn(&head) {
@@ -122,8 +151,8 @@ impl Links {
     }
 
     /// Changes the addresses in a body that comes in pieces, so that they begin with `base`.
-    pub fn rewriter(&self, base: &str) -> Rewriter {
-        Rewriter { scan: Scan::new(azure::links::MEMBERS), links: self.clone(), base: base.to_owned() }
+    pub fn rewriter(&self, addressed: Addressed, base: &str) -> Rewriter {
+        Rewriter { scan: Self::scan(addressed), links: self.clone(), base: base.to_owned() }
     }
 }
 

@@ -17,7 +17,7 @@ use http_body::Body as _;
 use super::body::{Body, Coding};
 use super::{Failure, Site};
 use crate::cache::entry::Entry;
-use crate::dialect::{Dialect, Inward, Links, Place};
+use crate::dialect::{Addressed, Dialect, Inward, Links, Place};
 use crate::upstream::{EndpointScheme, Upstream};
 
 /// How clients come to a listener.
@@ -117,7 +117,14 @@ pub(super) struct Arrived {
     regional: bool,
     /// The host that it named, if it is to be named to the API.
     host: Option<HeaderValue>,
+    /// What of the answer's body is an address.
+    addressed: Addressed,
 }
+
+/// What is known of a request that came by the API's own name, where that is the name of a part of it: only
+/// that part's answer will do.
+#[derive(Clone)]
+struct ToPart(HeaderValue);
 
 impl Arrived {
     pub(super) fn of(extensions: &Extensions) -> Option<&Arrived> {
@@ -133,9 +140,15 @@ pub(super) fn arrive<B>(
     via: Via<'_>,
     request: &mut Request<B>,
 ) -> Result<(), Failure> {
-    let Front::Named { public_url } = via.front else { return Ok(()) };
+    let Front::Named { public_url } = via.front else {
+        if let Some(host) = part_of(site, request) {
+            request.extensions_mut().insert(ToPart(host));
+        }
+        return Ok(());
+    };
     let base = public_url.clone().unwrap_or_else(|| base_of(via, request));
-    let mut arrived = Arrived { base, regional: false, host: None };
+    let addressed = links.addressed(request.uri().path());
+    let mut arrived = Arrived { base, regional: false, host: None, addressed };
     let target = request.uri().path_and_query();
     match target.map_or(Inward::Plain, |target| links.inward(target.path())) {
         Inward::Plain => {}
@@ -155,6 +168,14 @@ pub(super) fn arrive<B>(
     Ok(())
 }
 
+/// The host of the part of the API that a request names, which came by the API's own name.
+fn part_of<B>(site: &Site, request: &Request<B>) -> Option<HeaderValue> {
+    let field = || request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority().map(|authority| authority.as_str()).or_else(field)?;
+    let host = authority.split(':').next()?.to_ascii_lowercase();
+    site.regional_host(site.dialect().region_of(&host)?)
+}
+
 /// The scheme and the authority that the client itself used; what cannot be an authority gives way to the
 /// address that was reached.
 fn base_of<B>(via: Via<'_>, request: &Request<B>) -> PublicUrl {
@@ -168,12 +189,16 @@ fn base_of<B>(via: Via<'_>, request: &Request<B>) -> PublicUrl {
 
 /// Whether an address that the client followed named a part of the API: only that part's answer will do.
 pub(super) fn is_regional<B>(request: &Request<B>) -> bool {
-    Arrived::of(request.extensions()).is_some_and(|arrived| arrived.regional)
+    let extensions = request.extensions();
+    Arrived::of(extensions).is_some_and(|arrived| arrived.regional) || extensions.get::<ToPart>().is_some()
 }
 
 /// The host that a request goes to by name.
 pub(super) fn host(extensions: &Extensions) -> Option<HeaderValue> {
-    Arrived::of(extensions)?.host.clone()
+    match Arrived::of(extensions) {
+        Some(arrived) => arrived.host.clone(),
+        None => extensions.get().map(|ToPart(host)| host.clone()),
+    }
 }
 
 /// Leaves the coding of the answer to nobody where it is read on its way to the client.
@@ -194,8 +219,9 @@ impl<'r> Placed<'r> {
     /// Those of `entry`; `None` if it has none, or none is changed.
     pub(super) fn of(site: &Site, extensions: &'r Extensions, entry: &'r Entry) -> Option<Self> {
         let links = site.links.as_ref()?;
-        let base = &Arrived::of(extensions)?.base;
-        let places = entry.places(|body| links.places(body));
+        let Arrived { base, addressed, .. } = Arrived::of(extensions)?;
+        // One entry is for one path, so what is found is the same for all.
+        let places = entry.places(|body| links.places(*addressed, body));
         (!places.is_empty()).then_some(Self { base, places })
     }
 
@@ -255,7 +281,7 @@ pub(super) fn depart(site: &Site, arrived: &Arrived, content: Content, response:
         Some(_) => return,
     };
     if let (Body::Full(Some(whole)), Coding::Identity) = (response.body(), coding) {
-        let places = links.places(whole);
+        let places = links.places(arrived.addressed, whole);
         if !places.is_empty() {
             let pieces = Placed { base: &arrived.base, places: &places }.pieces(whole);
             response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -269,7 +295,7 @@ pub(super) fn depart(site: &Site, arrived: &Arrived, content: Content, response:
     // How long it will be shows at its end.
     response.headers_mut().remove(header::CONTENT_LENGTH);
     let body = std::mem::replace(response.body_mut(), Body::empty());
-    *response.body_mut() = Body::linked(body, links.rewriter(&arrived.base.0), coding);
+    *response.body_mut() = Body::linked(body, links.rewriter(arrived.addressed, &arrived.base.0), coding);
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -3,6 +3,7 @@
 mod answers;
 mod keys;
 mod links;
+mod metadata;
 mod operations;
 mod pack;
 mod pages;

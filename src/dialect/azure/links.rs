@@ -11,6 +11,15 @@ use super::super::links::{Inward, Turn};
 /// The members of an answer's object that are an address.
 pub(in crate::dialect) const MEMBERS: &[&str] = &["nextLink", "@odata.nextLink"];
 
+/// The member of the description of the cloud that says where ARM is. `az cloud register` and Terraform's
+/// `metadata_host` read it; what else stands there (audiences, the login) is about the cloud itself.
+pub(in crate::dialect) const API_MEMBERS: &[&str] = &["resourceManager"];
+
+/// Whether a body for `path` is that description: an object since 2022-09-01, a list of them before.
+pub(in crate::dialect) fn describes_the_api(path: &str) -> bool {
+    path.trim_end_matches('/').eq_ignore_ascii_case("/metadata/endpoints")
+}
+
 /// The fields that are one.
 pub(in crate::dialect) static FIELDS: [HeaderName; 3] = [
     header::LOCATION,
@@ -105,6 +114,11 @@ pub(super) fn region_of(host: &str) -> Option<&str> {
 pub(in crate::dialect) fn regional_host(region: &str, host: &str) -> Option<HeaderValue> {
     let is_public = host == PUBLIC && is_region(region);
     is_public.then(|| HeaderValue::from_str(&format!("{region}.{PUBLIC}")).ok()).flatten()
+}
+
+/// The region whose host this is.
+pub(in crate::dialect) fn region_of(host: &str) -> Option<&str> {
+    host.strip_suffix(PUBLIC)?.strip_suffix('.').filter(|region| is_region(region))
 }
 
 fn is_region(name: &str) -> bool {

@@ -1,7 +1,8 @@
-//! Where in a JSON object the values of some of its own members begin, in whatever pieces it comes.
+//! Where in a JSON object the values of some of its own members begin, in whatever pieces it comes, or in
+//! each object of a list.
 //!
 //! Only what a reader of JSON could take for such a member is found: not one of an object further in, nor
-//! what stands in a string. What is no JSON object is looked at no further. Nothing is decoded and nothing
+//! what stands in a string. What is nothing of the kind is looked at no further. Nothing is decoded and nothing
 //! is held but the head of a value, so a body of any size passes in constant memory.
 
 /// How much of a value is looked at: two schemes' length, the longest name of a host (RFC 1035 §2.3.4) with
@@ -19,6 +20,8 @@ const LONGEST_NAME: usize = 32;
 enum State {
     /// Before the object; so many bytes of a byte order mark have come.
     Before(u8),
+    /// Before an object of a list.
+    Item,
     /// Before a member's name.
     Name,
     /// In a member's name.
@@ -35,12 +38,24 @@ enum State {
     Over,
 }
 
+/// What a body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// An object.
+    Object,
+    /// An object, or a list of them.
+    ObjectOrList,
+}
+
 /// Finds the heads of the values of some members of a JSON object.
 #[derive(Debug)]
 pub struct Scan {
     wanted: &'static [&'static str],
+    shape: Shape,
     state: State,
     depth: usize,
+    /// How deep the members are that are looked for.
+    level: usize,
     name: Vec<u8>,
     head: Vec<u8>,
     /// Where in the present piece the head begins, if it does there.
@@ -51,11 +66,13 @@ pub struct Scan {
 
 impl Scan {
     /// Looks for strings that are members called one of `wanted`.
-    pub fn new(wanted: &'static [&'static str]) -> Self {
+    pub fn new(wanted: &'static [&'static str], shape: Shape) -> Self {
         Self {
             wanted,
+            shape,
             state: State::Before(0),
             depth: 0,
+            level: 1,
             name: Vec::new(),
             head: Vec::new(),
             begins: None,
@@ -127,6 +144,15 @@ impl Scan {
                 self.depth = 1;
                 State::Name
             }
+            State::Before(0 | 3) if byte == b'[' && self.shape == Shape::ObjectOrList => {
+                (self.depth, self.level) = (1, 2);
+                State::Item
+            }
+            State::Item if is_space || byte == b',' => State::Item,
+            State::Item if byte == b'{' => {
+                self.depth = 2;
+                State::Name
+            }
             // Some servers of .NET begin with a byte order mark, and their clients skip it.
             State::Before(n @ 0..3) if byte == [0xef, 0xbb, 0xbf][usize::from(n)] => State::Before(n + 1),
             State::Name if is_space || byte == b',' => State::Name,
@@ -163,11 +189,11 @@ impl Scan {
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => {
                 self.depth -= 1;
-                if self.depth == 0 {
-                    return State::Over;
+                if self.depth < self.level {
+                    return if self.depth == 0 { State::Over } else { State::Item };
                 }
             }
-            b',' if self.depth == 1 => return State::Name,
+            b',' if self.depth == self.level => return State::Name,
             _ => {}
         }
         State::InValue { string: false, escaped: false }

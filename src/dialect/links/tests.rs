@@ -13,7 +13,7 @@ fn links() -> Links {
 
 /// The body as clients get it, when it came in pieces of these lengths.
 fn rewritten(body: &[u8], lengths: &[usize]) -> Vec<u8> {
-    let mut rewriter = links().rewriter(BASE);
+    let mut rewriter = links().rewriter(Addressed::Pages, BASE);
     let (mut out, mut rest) = (Vec::new(), Bytes::copy_from_slice(body));
     for length in lengths {
         let piece = rest.split_to((*length).min(rest.len()));
@@ -27,7 +27,7 @@ fn rewritten(body: &[u8], lengths: &[usize]) -> Vec<u8> {
 /// The same by the places of a whole body.
 fn spliced(body: &[u8]) -> Vec<u8> {
     let (mut out, mut from) = (Vec::new(), 0);
-    for place in links().places(body) {
+    for place in links().places(Addressed::Pages, body) {
         out.extend_from_slice(&body[from..place.range.start]);
         out.extend_from_slice(BASE.as_bytes());
         out.extend_from_slice(place.prefix.as_bytes());
@@ -302,5 +302,20 @@ proptest! {
         lengths in prop::collection::vec(1usize..9, 0..20),
     ) {
         prop_assert_eq!(rewritten(&body, &lengths), body);
+    }
+}
+
+#[test]
+fn only_the_host_of_a_region_names_one() {
+    for (host, region) in [
+        ("westeurope.management.azure.com", Some("westeurope")),
+        ("management.azure.com", None),
+        ("a.b.management.azure.com", None),
+        ("xmanagement.azure.com", None),
+        ("westeurope.management.azure.com.evil.example", None),
+        (".management.azure.com", None),
+    ] {
+        assert_eq!(Dialect::Azure.region_of(host), region, "{host}");
+        assert_eq!(Dialect::Plain.region_of(host), None);
     }
 }

@@ -194,3 +194,28 @@ async fn a_drain_ends_what_is_idle_inside_and_lets_what_has_begun_finish() {
     assert_eq!(String::from_utf8_lossy(&rest), "{\"data\":\"late\"}");
     within("the drain", drain).await.expect("no panic");
 }
+
+#[tokio::test]
+async fn nothing_is_rewritten_for_those_who_use_the_names_of_the_api() {
+    let rules = "api: azure\nmatch: {case_insensitive: true}\nreads: [{path: /metadata/endpoints, ttl: 1h, share: everyone, anonymous: true}, \
+                 {path: \"/subscriptions/{s}/vms\", ttl: 30s}]";
+    let front = Front::with_rules(rules, "intercept: {management.azure.com: lab}", "").await;
+    let bodies = [
+        ("/metadata/endpoints", r#"{"resourceManager":"https://management.azure.com/"}"#),
+        (
+            "/subscriptions/s/vms",
+            r#"{"nextLink":"https://management.azure.com/subscriptions/s/vms?$skiptoken=1"}"#,
+        ),
+    ];
+    let host = "management.azure.com";
+    let mut stream = front.inside(&format!("{host}:443"), host, &["http/1.1"]).await.expect("a handshake");
+    for (path, body) in bodies {
+        let reply = Reply::body(body).field("Azure-AsyncOperation", "https://management.azure.com/poll");
+        front.origin.on(&format!("GET {path}"), reply);
+        let answer = ask(&mut stream, host, path, "").await;
+        assert!(answer.ends_with(body), "{answer}");
+        assert!(answer.to_lowercase().contains("azure-asyncoperation: https://management.azure.com/poll"));
+    }
+    drop(stream);
+    front.app.drain().await;
+}
