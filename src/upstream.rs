@@ -18,6 +18,7 @@ use admit::{Gate, Priority};
 use endpoint::{EndpointSettings, EndpointState, Standing};
 use line::Line;
 use retry::Retries;
+use streams::Streams;
 use tls::TlsSettings;
 
 pub use answer::{AnswerBody, AnswerError, Delimited};
@@ -54,6 +55,7 @@ mod quota;
 mod request;
 mod retry;
 mod splice;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -79,6 +81,7 @@ struct Shared {
     gate: Gate,
     retries: Retries,
     seconds: Histogram,
+    streams: Arc<Streams>,
     silence: Mutex<Silence>,
 }
 
@@ -175,6 +178,7 @@ impl Upstream {
             gate: Gate::new(&config.name, &config.limits, registry),
             retries: Retries::new(&config.name, registry),
             seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
+            streams: Streams::new(&config.name, registry),
             silence: Mutex::default(),
         });
         let endpoints = endpoints(&config, &[])?;

@@ -47,6 +47,14 @@ const HELP: &[(&str, &str)] = &[
     ("forebay_audits_total", "Hits compared with the API, by rule and result"),
     ("forebay_tunnels", "Connections that have left HTTP and are open: upgrades and CONNECTs"),
     ("forebay_tunnels_refused_total", "Upgrades and CONNECTs refused because as many as may be were open"),
+    (
+        "forebay_streams",
+        "Answers that have been coming for over a minute and are no calls in flight any more",
+    ),
+    (
+        "forebay_streams_refused_total",
+        "Such answers that kept their place in flight, because there are too many",
+    ),
     ("forebay_connects_total", "What became of requests to forward proxies"),
     ("forebay_connections", "Connections of clients that are open"),
     (

@@ -18,12 +18,15 @@ use super::connection::Connection;
 use super::gauge::Entered;
 use super::line::Spot;
 use super::pool::Pool;
+use super::streams::{LONG, StreamPlace, Streams};
 
 /// A call's place among those in flight.
 pub(super) struct Place {
     pub(super) _spot: Spot,
     pub(super) _load: Entered,
     pub(super) _stranger: Option<Spot>,
+    /// Where it goes when it has taken long.
+    pub(super) streams: Arc<Streams>,
 }
 
 /// The HTTP/1.1 connection an answer comes on. Dropping it before the answer has ended closes the
@@ -67,11 +70,15 @@ pub enum Delimited {
 }
 
 /// The content of an answer as it arrives. It holds the call's place among those in flight until its
-/// end or until it is dropped.
+/// end, until it is dropped, or until it has taken so long that it is no call any more but a stream.
 pub struct AnswerBody {
     incoming: Incoming,
     exchange: Option<Exchange>,
     place: Option<Place>,
+    /// Its place once it has taken long.
+    stream: Option<StreamPlace>,
+    /// When the first piece came that was not the last.
+    began: Option<Instant>,
     delimited: Delimited,
     idle: Duration,
     /// When the wait that is going on becomes too long.
@@ -106,7 +113,20 @@ impl AnswerBody {
         idle: Duration,
     ) -> Self {
         let (silent_at, alarm, ended, ahead) = (None, Alarm::default(), false, None);
-        let mut body = Self { incoming, exchange, place, delimited, idle, silent_at, alarm, ended, ahead };
+        let (stream, began) = (None, None);
+        let mut body = Self {
+            incoming,
+            exchange,
+            place,
+            stream,
+            began,
+            delimited,
+            idle,
+            silent_at,
+            alarm,
+            ended,
+            ahead,
+        };
         if body.incoming.is_end_stream() {
             body.end();
         }
@@ -154,8 +174,22 @@ impl AnswerBody {
         next
     }
 
+    /// There is more to come: what has taken long gives up its place in flight for one among streams. A
+    /// reader that takes nothing at all is not seen here; whoever serves it ends that.
+    fn goes_on(&mut self) {
+        let Some(place) = &self.place else { return };
+        let now = Instant::now();
+        if now.duration_since(*self.began.get_or_insert(now)) >= LONG {
+            self.stream = place.streams.enter();
+            if self.stream.is_some() {
+                self.place = None;
+            }
+        }
+    }
+
     fn end(&mut self) {
         self.ended = true;
+        self.stream = None;
         let place = self.place.take();
         match self.exchange.take() {
             Some(exchange) if self.delimited == Delimited::ByItself => exchange.finish(place),
@@ -167,6 +201,7 @@ impl AnswerBody {
         self.ended = true;
         self.exchange = None;
         self.place = None;
+        self.stream = None;
     }
 }
 
@@ -192,8 +227,9 @@ impl Body for AnswerBody {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silent_at = None;
-                if this.incoming.is_end_stream() {
-                    this.end();
+                match this.incoming.is_end_stream() {
+                    true => this.end(),
+                    false => this.goes_on(),
                 }
                 Poll::Ready(Some(Ok(frame)))
             }

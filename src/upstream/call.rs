@@ -186,7 +186,8 @@ impl Call<'_> {
                 continue;
             }
             if let Some(received) = self.at(endpoint).await? {
-                let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger() };
+                let streams = Arc::clone(&self.shared.streams);
+                let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger(), streams };
                 let answer = self.answer(endpoint, place, visit.waited(), received)?;
                 return match (visit.take_paid(), self.config.quota.reading) {
                     (Some(paid), Some(reading)) => {

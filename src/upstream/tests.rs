@@ -3,11 +3,13 @@
 mod answers;
 mod connections;
 mod endpoints;
+mod kept;
 mod limits;
 mod quotas;
 mod requests;
 mod retries;
 mod server;
+mod streams;
 mod tls;
 mod upgrades;
 
