@@ -6,6 +6,7 @@
 //	clients zeros                a server of zeros, for
 //	clients large ADDRESS BYTES  so many bytes in each way
 //	clients azure SETTINGS       what the SDK for Azure does, with settings of its own
+//	clients forward TOKEN URL... what the default client reads through HTTPS_PROXY
 //
 // SETTINGS is a JSON file that says where to connect, what to trust and who to be.
 package main
@@ -44,6 +45,9 @@ func main() {
 		serveZeros()
 	case len(os.Args) == 4 && os.Args[1] == "large":
 		large(os.Args[2], must(strconv.ParseInt(os.Args[3], 10, 64)))
+		return
+	case len(os.Args) > 3 && os.Args[1] == "forward":
+		forward(os.Args[2], os.Args[3:])
 		return
 	case len(os.Args) < 3:
 		log.Fatal("usage: clients scenario|read|azure SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")

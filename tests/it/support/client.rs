@@ -161,6 +161,12 @@ impl Opened {
         self.stream.write_all(bytes).await.expect("forebay reads");
     }
 
+    /// Whether the connection ended, with nothing unread before its end.
+    pub async fn ended(&mut self) -> bool {
+        let read = within("the end of a connection", self.stream.read_buf(&mut self.unread)).await;
+        read.unwrap_or(0) == 0 && self.unread.is_empty()
+    }
+
     /// Reads a head.
     pub async fn read_head(&mut self) {
         let end = loop {

@@ -49,6 +49,8 @@ pub struct Options {
     pub endpoints: usize,
     /// Further listeners, as items of the YAML list.
     pub listeners: Vec<&'static str>,
+    /// One more line of YAML for the process.
+    pub more: &'static str,
     /// URLs of what stands in the place of scripted upstreams.
     pub apis: Vec<String>,
     /// Where the store on disk is.
@@ -65,6 +67,7 @@ impl Default for Options {
             max_object: "1MiB",
             endpoints: 1,
             listeners: Vec::new(),
+            more: "",
             apis: Vec::new(),
             disk: None,
             clock: Clock::manual(),
@@ -121,10 +124,11 @@ impl Rig {
             "forebay.yaml",
             &format!(
                 "listen: [{{address: 127.0.0.1:0, upstream: lab}}{}]\nadmin: {{address: 127.0.0.1:0}}\n\
-                 cache: {{memory: 64MiB, max_object: {}{disk}}}\nupstreams:\n  lab:\n    \
+                 cache: {{memory: 64MiB, max_object: {}{disk}}}\n{}\nupstreams:\n  lab:\n    \
                  endpoints: [{}]\n    rules: [{rules}]\n{more}",
                 options.listeners.iter().map(|listener| format!(", {listener}")).collect::<String>(),
                 options.max_object,
+                options.more,
                 endpoints.join(", ")
             ),
         );
