@@ -264,6 +264,9 @@ fn what_depends_on_several_files_is_checked() {
         let found = mistakes(&rules(names), &others);
         assert_eq!(found.first().map(String::as_str), expected, "{names}");
     }
+    let fed = "upstreams: {a: {endpoints: [http://h], rules: [plain.yaml], feed: {every: 5s}}}\n";
+    let message = "forebay.yaml:1:61: warning: the API `none` has no change feed, so this does nothing: changes made elsewhere are seen when lifetimes end";
+    assert_eq!(mistakes(fed, &others), [message]);
     // Every read where names decide, and those that contain one.
     for (path, fits) in [
         ("/api2/json/cluster/tasks", true),

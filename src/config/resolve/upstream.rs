@@ -120,6 +120,16 @@ impl Resolver<'_> {
         if feed.ceiling.is_zero() {
             self.error(&[&under("feed")[..], &at!["ceiling"]].concat(), "more than zero");
         }
+        let is_asked_for = raw.feed.every.is_some() || raw.feed.ceiling.is_some();
+        let dialect = rules.as_ref().and_then(|rules| Dialect::named(&rules.api));
+        if let Some(dialect) = dialect.filter(|dialect| is_asked_for && dialect.feed().is_none()) {
+            let message = format!(
+                "the API `{}` has no change feed, so this does nothing: changes made elsewhere are seen when lifetimes end",
+                dialect.name()
+            );
+            let diagnostic = self.document.key_error(&under("feed"), message);
+            self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..diagnostic });
+        }
         let or = |span: Option<Span>, default| span.map_or(default, |span| span.0);
         settings.site.audit = raw.audit.unwrap_or(settings.site.audit);
         settings.site.accept_for = or(raw.accept_for, settings.site.accept_for);
