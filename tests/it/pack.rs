@@ -10,6 +10,7 @@ use std::time::Duration;
 use forebay::rules::{self, Fields, Group, Reuse, RuleSet, Sharing};
 use http::Method;
 
+mod callers;
 mod tasks;
 mod unseen;
 
