@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::cells::{Cell, Read, Shape, node_name};
-use super::people::{FOREBAY, sees};
+use super::people::{FOREBAY, rights as rights_at, sees};
 use super::weather::{Effect, Fate};
 use super::world::{Answer, Cause, World};
 
@@ -86,6 +86,7 @@ impl World {
         let is_own = principal == FOREBAY;
         let rights = Cell::rights(if is_own { 0 } else { principal });
         let version = self.cells[rights.index()].version();
+        let may = rights_at(principal, version);
         let mut shows = Vec::new();
         if !is_own
             && !read.is_for_everyone()
@@ -94,7 +95,7 @@ impl World {
             shows.push((rights, version));
         }
         if let Some(guest) = read.guest() {
-            if !sees(principal, guest, version) {
+            if !sees(may, guest) {
                 return (403, Formed { shows, ..Formed::default() });
             }
             if !*self.exists.get(&guest).unwrap_or(&true) {
@@ -102,8 +103,7 @@ impl World {
                 return (500, Formed { shows, ..Formed::default() });
             }
         }
-        let is_hidden =
-            |cell: &Cell| cell.index() < super::cells::GUESTS && !sees(principal, cell.index(), version);
+        let is_hidden = |cell: &Cell| cell.index() < super::cells::GUESTS && !sees(may, cell.index());
         let visible: Vec<Cell> = read.cells().into_iter().filter(|cell| !is_hidden(cell)).collect();
         shows.extend(self.versions(&visible));
         let mut formed = Formed { shows, ..Formed::default() };
@@ -133,6 +133,7 @@ impl World {
             }
             Read::Log => self.list_log(&mut formed),
             Read::Permissions if is_own => r#"{"/":{"Sys.Audit":1,"Sys.Syslog":1}}"#.into(),
+            Read::Permissions => self.list_rights(may),
             Read::Tasks(node) => self.list_tasks(*node, &mut formed),
             _ => {
                 let lock = match read {
@@ -155,6 +156,16 @@ impl World {
         let locked =
             running.filter(|task| task.ended.is_none()).any(|t| t.cells.contains(&Cell::guest(guest)));
         locked && self.rng.bool()
+    }
+
+    /// All that somebody may do, in no order.
+    fn list_rights(&mut self, may: usize) -> String {
+        let seen = (0..super::cells::GUESTS).filter(|guest| sees(may, *guest));
+        let mut paths: Vec<String> =
+            seen.map(|guest| format!(r#""/vms/{}":{{"VM.Audit":1}}"#, super::cells::vmid(guest))).collect();
+        paths.push(format!(r#""/":{{"Sys.Audit":{}}}"#, u8::from(may == 0)));
+        self.rng.shuffle(&mut paths);
+        format!("{{{}}}", paths.join(","))
     }
 
     fn list_tasks(&self, node: Option<usize>, formed: &mut Formed) -> String {

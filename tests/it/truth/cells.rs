@@ -264,6 +264,11 @@ impl Read {
         }
     }
 
+    /// Whether it tells how tasks of anybody stand.
+    pub fn tells_of_tasks(&self) -> bool {
+        matches!(self, Read::Tasks(_) | Read::Log)
+    }
+
     /// The guest whose rights decide whether it is answered at all.
     pub fn guest(&self) -> Option<usize> {
         match self {

@@ -8,12 +8,13 @@
 use std::io::Read as _;
 use std::time::Duration;
 
+use forebay::clock::Timestamp;
 use forebay::rules::Sharing;
 
 use super::answers::without_cache_buster;
 use super::cells::{Cell, Read, Write};
 use super::client::Got;
-use super::people::Standing;
+use super::people::{Standing, rights};
 use super::rules::{Allowed, Rules};
 use super::run::{FEED, FIRST_BYTE};
 use super::world::{Answer, Cause, Change, Stamp, Told, World, WriteRecord};
@@ -210,6 +211,7 @@ impl World {
                 let of = |credential: Option<usize>| credential.map(|c| credentials[c].principal);
                 of(answer.credential) != of(asked.credential)
             }
+            (Sharing::Rights, _) => !self.had_equal_rights(asked, answer, accept_for, got),
             _ => true,
         };
         if crossed {
@@ -225,15 +227,7 @@ impl World {
         let Some(accepted) = holder.accepted else {
             return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
         };
-        // While the API is silent acceptance stands still, from its last answer on; while it says that it is
-        // down, only the last known state is shown.
-        let now = match self.last_pause.filter(|(_, end)| end.after(SLACK) >= asked.began.at) {
-            _ if self.last_answer <= asked.began.at.before(SLACK) => self.last_answer,
-            Some((start, _)) => start,
-            None => asked.began.at,
-        };
-        let silent = self.last_silence.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
-        let now = if silent { now.min(asked.began.at) } else { asked.began.at };
+        let now = self.now_for_acceptance(asked);
         let was_in =
             got.cache().contains("stale-if-error") && self.last_outage.is_some_and(|l| l >= accepted.at);
         let age = now.since(accepted.at);
@@ -249,6 +243,64 @@ impl World {
             return Err("data for a credential whose holder was told that it is refused".into());
         }
         Ok(())
+    }
+
+    /// Whether somebody else fetched what was shown, and not because it is the same for everybody.
+    pub fn is_of_an_equal(&self, asked: &Asked, got: &Got) -> bool {
+        let id = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok());
+        let maker = id.and_then(|id| self.answers.get(&id)?.credential);
+        let of = |credential: usize| self.people.credentials[credential].principal;
+        let others = maker.zip(asked.credential).is_some_and(|(maker, asked)| of(maker) != of(asked));
+        others && !asked.read.is_for_everyone()
+    }
+
+    /// Whether the API may have said of both, lately enough, that they may do the same.
+    fn had_equal_rights(&self, asked: &Asked, answer: &Answer, accept_for: Duration, got: &Got) -> bool {
+        let (Some(maker), Some(reader)) = (answer.credential, asked.credential) else { return false };
+        let [maker, reader] = [maker, reader].map(|credential| self.people.credentials[credential].principal);
+        if maker == reader {
+            return true;
+        }
+        // Nothing was asked before the last change whose writer was told.
+        let told = self.access_changed.filter(|_| self.access_told.is_some_and(|told| told < asked.began));
+        let since = |now: Timestamp| now.before(accept_for + SLACK);
+        let began = match got.cache().contains("stale-if-error") {
+            // In an outage words count as they did before.
+            true => since(answer.formed.at),
+            false => since(self.now_for_acceptance(asked)),
+        };
+        let had = |principal: usize, from: Timestamp, until: Stamp| {
+            let history = &self.cells[Cell::rights(principal).index()].history;
+            let lasted = move |version: &usize| {
+                let ended = history.get(version + 1).map(|change| change.when);
+                history[*version].when <= until
+                    && ended.is_none_or(|ended| ended.at >= from && told.is_none_or(|told| ended > told))
+            };
+            (0..history.len())
+                .filter(lasted)
+                .map(move |version| rights(principal, version))
+                .collect::<Vec<_>>()
+        };
+        let of_reader = had(reader, began, asked.began);
+        // What it was made with; or what was known of its maker then, and either is still or was again.
+        let version = answer.shows.iter().find(|(cell, _)| *cell == Cell::rights(maker)).map(|(_, v)| *v);
+        let made_with = version.map(|version| rights(maker, version));
+        let before = had(maker, since(answer.formed.at), answer.formed);
+        let after = had(maker, began.max(answer.formed.at), asked.began);
+        let known = before.into_iter().filter(|rights| began <= answer.formed.at || after.contains(rights));
+        made_with.into_iter().chain(known).any(|rights| of_reader.contains(&rights))
+    }
+
+    /// While the API is silent acceptance stands still, from its last answer on; while it says that it is
+    /// down, only the last known state is shown.
+    fn now_for_acceptance(&self, asked: &Asked) -> Timestamp {
+        let now = match self.last_pause.filter(|(_, end)| end.after(SLACK) >= asked.began.at) {
+            _ if self.last_answer <= asked.began.at.before(SLACK) => self.last_answer,
+            Some((start, _)) => start,
+            None => asked.began.at,
+        };
+        let silent = self.last_silence.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
+        if silent { now.min(asked.began.at) } else { asked.began.at }
     }
 
     /// Nothing is shown for longer than its rule allows.

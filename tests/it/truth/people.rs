@@ -137,7 +137,16 @@ impl People {
     }
 }
 
-/// Whether `principal` may see `guest` while its rights are at `version`.
-pub fn sees(principal: usize, guest: usize, version: usize) -> bool {
-    principal == 0 || !(guest + principal + version).is_multiple_of(3)
+/// What `principal` may see while its rights are at `version`: two may see the same if this is equal. The
+/// first sees everything.
+pub fn rights(principal: usize, version: usize) -> usize {
+    if principal == 0 { KINDS_OF_RIGHTS } else { (principal % 2 + version) % KINDS_OF_RIGHTS }
+}
+
+/// In how many ways rights differ, but for whoever has all.
+const KINDS_OF_RIGHTS: usize = 3;
+
+/// Whether who has `rights` may see `guest`.
+pub fn sees(rights: usize, guest: usize) -> bool {
+    rights == KINDS_OF_RIGHTS || !(guest + rights).is_multiple_of(3)
 }

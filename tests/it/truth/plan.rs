@@ -9,7 +9,7 @@ use fastrand::Rng;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
-use super::cells::{Cell, GUESTS, NODES, PASSING_GUESTS, POOLS, PRINCIPALS, Read, STORAGES, Write};
+use super::cells::{Cell, GUESTS, NODES, PASSING_GUESTS, POOLS, PRINCIPALS, Read, STORAGES, Shape, Write};
 use super::check::Seen;
 use super::client::Connection;
 use super::rules::Rules;
@@ -47,6 +47,8 @@ pub struct Tally {
     pub operations: u64,
     /// Reads that the store answered.
     pub hits: u64,
+    /// Those of them that somebody else with the same rights had fetched.
+    pub of_equals: u64,
     /// Reads that shared a call.
     pub collapsed: u64,
     /// Reads that were answered with what had expired.
@@ -72,6 +74,7 @@ impl Tally {
     pub fn add(&mut self, other: &Tally) {
         self.operations += other.operations;
         self.hits += other.hits;
+        self.of_equals += other.of_equals;
         self.collapsed += other.collapsed;
         self.stale += other.stale;
         self.fetched += other.fetched;
@@ -121,7 +124,10 @@ impl Client {
             }
             let write = {
                 let world = field.world.lock();
-                if self.rng.u8(..50) == 0 {
+                if world.weather.rights && self.rng.u8(..25) == 0 {
+                    // Somebody looks in who has not been here for a while.
+                    self.credential = world.people.any_valid(&mut self.rng);
+                } else if self.rng.u8(..if world.weather.rights { 6 } else { 50 }) == 0 {
                     let place = self.rng.usize(..world.active.len());
                     self.credential = world.active[place];
                 }
@@ -147,7 +153,7 @@ impl Client {
         if !self.waits_for.is_empty() && self.rng.u8(..3) > 0 {
             let task = self.waits_for[self.rng.usize(..self.waits_for.len())];
             let node = world.tasks[task].node;
-            return match self.rng.u8(..8) {
+            return match self.rng.u8(if world.weather.unseen { 4 } else { 0 }..8) {
                 0 => Read::Tasks(Some(node)),
                 1 => Read::Tasks(None),
                 2 => Read::TaskLog(world.tasks[task].upid.clone()),
@@ -155,12 +161,15 @@ impl Client {
                 _ => Read::Task(world.tasks[task].upid.clone()),
             };
         }
-        if self.rng.u8(..25) > 0 {
-            return world.hot[self.rng.usize(..world.hot.len())].clone();
+        let unseen = world.weather.unseen;
+        let (hot, all) = (self.rng.u8(..25) > 0, Read::all());
+        let among = if hot { &world.hot } else { &all };
+        loop {
+            let read = &among[self.rng.usize(..among.len())];
+            if !(unseen && read.tells_of_tasks()) {
+                return read.clone();
+            }
         }
-        drop(world);
-        let all = Read::all();
-        all[self.rng.usize(..all.len())].clone()
     }
 
     async fn read(&mut self) -> Result<(), String> {
@@ -234,6 +243,7 @@ impl Client {
         }
         self.seen = got.field("etag").map(|etag| (asked.target.clone(), etag.to_owned()));
         let mut tally = self.field.tally.lock();
+        tally.of_equals += u64::from(got.cache().starts_with("hit") && world.is_of_an_equal(&asked, &got));
         match seen {
             Seen::Lost => tally.lost += 1,
             Seen::Refused => tally.refused += 1,
@@ -253,8 +263,36 @@ impl Client {
         Ok(())
     }
 
+    fn pick_write(&mut self) -> Write {
+        let mut world = self.field.world.lock();
+        let (lost, rights) = (world.weather.lost, world.weather.rights);
+        if rights {
+            return match self.rng.bool() {
+                true => Write::Acl(self.rng.usize(1..PRINCIPALS)),
+                false => Write::Firewall(self.rng.usize(..GUESTS)),
+            };
+        }
+        let write = any_write(&mut self.rng, &world.focus);
+        if !lost {
+            return write;
+        }
+        // What a call does by itself, and not by a task that could be asked after.
+        let write = match write.shape() {
+            Shape::AtOnce if !matches!(write, Write::Acl(_) | Write::User) => write,
+            _ => Write::PutConfig(self.rng.usize(..GUESTS - 2)),
+        };
+        // All look at it from now on.
+        let place = self.rng.usize(..world.hot.len());
+        let alone = |read: &Read| read.cells() == write.cells();
+        let alone: Vec<Read> = Read::all().into_iter().filter(alone).collect();
+        if !alone.is_empty() {
+            world.hot[place] = alone[self.rng.usize(..alone.len())].clone();
+        }
+        write
+    }
+
     async fn write(&mut self) -> Result<(), String> {
-        let write = any_write(&mut self.rng, &self.field.world.lock().focus);
+        let write = self.pick_write();
         let (method, path, content) = write.request();
         let format = if self.rng.u8(..4) == 0 { "extjs" } else { "json" };
         let target = format!("/api2/{format}{path}");

@@ -12,7 +12,8 @@ use forebay::app::App;
 use forebay::cache::key::Secret;
 use forebay::clock::Clock;
 use forebay::config::{self, Settings};
-use forebay::rules::RuleSet;
+use forebay::dialect::Dialect;
+use forebay::rules::{RuleSet, Sharing};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::task::JoinSet;
@@ -21,7 +22,7 @@ use super::check::CEILING;
 use super::plan::{Client, Field, Tally};
 use super::rules::Rules;
 use super::server::{Server, Steps};
-use super::weather::Weather;
+use super::weather::{Climate, Weather};
 use super::world::{LATEST, Shared, World};
 
 /// How many clients ask at once.
@@ -159,7 +160,14 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
     let mut next = PHASE / 4;
     let mut variant = 0;
+    let climate = Climate::of(seed);
     let mut coming = Weather::CALM;
+    if climate != Climate::Mixed {
+        coming = Weather::any(climate, &mut rng);
+        let mut world = field.world.lock();
+        world.set_weather(if coming.outage { Weather::CALM } else { coming });
+        world.look_elsewhere();
+    }
     while !done.load(Ordering::Relaxed) {
         if field.tally.lock().operations < next {
             field.progress.notified().await;
@@ -207,7 +215,7 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
                 }
             }
             _ => {
-                let weather = std::mem::replace(&mut coming, Weather::any(&mut rng));
+                let weather = std::mem::replace(&mut coming, Weather::any(climate, &mut rng));
                 if weather.outage || coming.outage {
                     // Before an outage all settles, then lifetimes end but credentials are not forgotten.
                     let _nobody = field.traffic.write().await;
@@ -228,6 +236,7 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
 /// The files of forebay's configuration.
 struct Setup {
     directory: tempfile::TempDir,
+    packs: [String; 2],
 }
 
 impl Setup {
@@ -249,7 +258,11 @@ impl Setup {
                 CEILING.as_secs()
             ),
         };
-        for (variant, rules) in [(0, pack()), (1, other_pack())] {
+        let packs = match (seed / 2) % 2 == 1 {
+            true => [pack(), other_pack()].map(|pack| by_rights(&pack)),
+            false => [pack(), other_pack()],
+        };
+        for (variant, rules) in packs.iter().enumerate() {
             std::fs::write(at(&format!("rules{variant}.yaml")), rules).expect("writable");
             let text = format!(
                 "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
@@ -263,7 +276,7 @@ impl Setup {
             );
             std::fs::write(at(&format!("forebay{variant}.yaml")), text).expect("writable");
         }
-        Self { directory }
+        Self { directory, packs }
     }
 
     fn settings(&self, variant: usize) -> Settings {
@@ -272,8 +285,8 @@ impl Setup {
     }
 
     fn rule_sets(&self) -> Vec<RuleSet> {
-        let parsed = [pack(), other_pack()].map(|text| RuleSet::parse("rules.yaml", &text));
-        parsed.into_iter().map(|set| set.expect("the pack is good")).collect()
+        let parsed = self.packs.iter().map(|text| RuleSet::parse("rules.yaml", text));
+        parsed.map(|set| set.expect("the pack is good")).collect()
     }
 
     async fn start(&self, variant: usize, clock: &Clock, seed: u64) -> App {
@@ -284,6 +297,22 @@ impl Setup {
 
 fn pack() -> String {
     forebay::rules::builtin("proxmox").expect("it is built in").to_owned()
+}
+
+/// The same where all who have the same rights share what principals share, as far as names do not decide.
+fn by_rights(pack: &str) -> String {
+    let set = RuleSet::parse("rules.yaml", pack).expect("the pack is good");
+    let mut lines: Vec<String> = pack.lines().map(|line| format!("{line}\n")).collect();
+    let beyond = Dialect::Proxmox.beyond_rights();
+    for rule in set.reads.iter().filter(|rule| rule.share == Sharing::Principal) {
+        if set.meets(rule, beyond).is_none() {
+            let of_rule = &mut lines[rule.line as usize - 1..];
+            let share = of_rule.iter_mut().find(|line| line.contains("share: principal"));
+            let share = share.expect("the rule says who shares");
+            *share = share.replace("share: principal", "share: rights");
+        }
+    }
+    lines.concat()
 }
 
 /// The same with other names for the groups of guests, as an operator might edit them, and another

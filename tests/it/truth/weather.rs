@@ -19,33 +19,85 @@ pub struct Weather {
     pub tick: u64,
     /// Every call fails.
     pub outage: bool,
+    /// The answers of many writes are lost, and what they do lands seconds later.
+    pub lost: bool,
+    /// No client reads of tasks: only forebay's own feed tells of those that others start.
+    pub unseen: bool,
+    /// Most that changes are rights.
+    pub rights: bool,
 }
 
 impl Weather {
     /// Nothing goes wrong, little is written.
-    pub const CALM: Weather =
-        Weather { hold: 0.02, fault: 0.0, behind: 0.01, write: 0.03, leave: 0.0, tick: 300, outage: false };
+    pub const CALM: Weather = Weather {
+        hold: 0.02,
+        fault: 0.0,
+        behind: 0.01,
+        write: 0.03,
+        leave: 0.0,
+        tick: 300,
+        outage: false,
+        lost: false,
+        unseen: false,
+        rights: false,
+    };
 
     const BUSY: Weather = Weather { hold: 0.2, write: 0.2, behind: 0.02, tick: 25, ..Weather::CALM };
     const SLOW: Weather = Weather { hold: 0.6, write: 0.4, behind: 0.02, tick: 10, ..Weather::CALM };
     const ROUGH: Weather =
-        Weather { hold: 0.2, fault: 0.08, write: 0.15, leave: 0.03, behind: 0.02, tick: 40, outage: false };
+        Weather { hold: 0.2, fault: 0.08, write: 0.15, leave: 0.03, behind: 0.02, tick: 40, ..Weather::CALM };
     const BEHIND: Weather = Weather { behind: 0.2, write: 0.0, tick: 300, ..Weather::CALM };
+    const UNSEEN: Weather = Weather { behind: 0.08, write: 0.0, tick: 600, unseen: true, ..Weather::CALM };
+    const LOST: Weather = Weather { write: 0.08, behind: 0.0, tick: 400, lost: true, ..Weather::CALM };
+    const RIGHTS: Weather = Weather { write: 0.03, behind: 0.02, tick: 600, rights: true, ..Weather::CALM };
+    const AGES: Weather = Weather { write: 0.0, behind: 0.02, tick: 2_000, rights: true, ..Weather::CALM };
     const DOWN: Weather = Weather { outage: true, write: 0.02, tick: 100, ..Weather::CALM };
 
     /// The weather of a phase.
-    pub fn any(rng: &mut Rng) -> Weather {
-        let kinds = [
-            Weather::CALM,
-            Weather::BUSY,
-            Weather::BUSY,
-            Weather::SLOW,
-            Weather::ROUGH,
-            Weather::ROUGH,
-            Weather::BEHIND,
-            Weather::DOWN,
-        ];
+    pub fn any(climate: Climate, rng: &mut Rng) -> Weather {
+        let kinds: &[Weather] = match climate {
+            Climate::Mixed => &[
+                Weather::CALM,
+                Weather::BUSY,
+                Weather::BUSY,
+                Weather::SLOW,
+                Weather::ROUGH,
+                Weather::ROUGH,
+                Weather::BEHIND,
+                Weather::DOWN,
+            ],
+            Climate::Unseen => &[Weather::UNSEEN, Weather::UNSEEN, Weather::UNSEEN, Weather::CALM],
+            Climate::Lost => &[Weather::LOST, Weather::LOST, Weather::LOST, Weather::CALM],
+            Climate::Rights => {
+                &[Weather::RIGHTS, Weather::RIGHTS, Weather::AGES, Weather::AGES, Weather::DOWN]
+            }
+        };
         kinds[rng.usize(..kinds.len())]
+    }
+}
+
+/// Which weather there is in a run: some mistakes show only where little else happens for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Climate {
+    /// Everything, by turns.
+    Mixed,
+    /// Others do much, and only the feed tells of it.
+    Unseen,
+    /// Answers of writes are lost.
+    Lost,
+    /// Rights change.
+    Rights,
+}
+
+impl Climate {
+    /// That of a seed. Half of all have a feed, and half share by rights.
+    pub fn of(seed: u64) -> Self {
+        match seed % 8 {
+            1 => Climate::Unseen,
+            2 => Climate::Rights,
+            4 => Climate::Lost,
+            _ => Climate::Mixed,
+        }
     }
 }
 
@@ -96,6 +148,13 @@ impl Fate {
                 Fate::Refused(403, Effect::Never),
                 Fate::Refused(501, Effect::Never),
             ][rng.usize(..4)];
+        }
+        if is_write && weather.lost && rng.bool() {
+            return [
+                Fate::Reset(Effect::Later),
+                Fate::GivenUp(596, Effect::Later),
+                Fate::Silence(Effect::Later),
+            ][rng.usize(..3)];
         }
         if rng.f32() >= weather.fault {
             return Fate::Answered;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 
-use super::cells::{Cell, GUESTS, PASSING_GUESTS, Read, Shape, Write, node_of, vmid};
+use super::cells::{Cell, GUESTS, PASSING_GUESTS, PRINCIPALS, Read, Shape, Write, node_of, vmid};
 use super::people::People;
 use super::tasks::Task;
 use super::weather::Weather;
@@ -211,6 +211,9 @@ pub struct World {
 /// How many events a report shows, if `FOREBAY_TRACE` does not say otherwise.
 const TRACED: usize = 150;
 
+/// Up to so many milliseconds of a tick the feed is read in time.
+const EVEN: u64 = 700;
+
 /// The longest that the API does something after it was asked to, tasks included.
 pub const LATEST: Duration = Duration::from_secs(3);
 
@@ -276,6 +279,24 @@ impl World {
         self.rng.shuffle(&mut reads);
         reads.truncate(10);
         reads.extend([Read::Tasks(None), Read::Permissions, Read::Constant]);
+        if self.weather.unseen {
+            // Few guests, and what is kept of them for long.
+            cells = (0..2).map(|_| Cell::guest(self.rng.usize(..GUESTS - 2))).collect();
+            let kept = ["config", "pending", "snapshot"];
+            let of = |cell: &Cell| kept.map(|what| Read::Guest(cell.index(), what));
+            reads = cells.iter().flat_map(of).collect();
+        }
+        if self.weather.rights {
+            // Everybody looks at what is kept for long.
+            self.active = (0..3).map(|_| self.people.any_valid(&mut self.rng)).collect();
+            reads = vec![
+                Read::Storages(None),
+                Read::Storages(Some(0)),
+                Read::Content(0, 0),
+                Read::Guest(0, "config"),
+            ];
+            cells = (1..PRINCIPALS).map(Cell::rights).collect();
+        }
         (self.focus, self.hot) = (cells, reads);
     }
 
@@ -315,7 +336,7 @@ impl World {
     /// The weather changes.
     pub fn set_weather(&mut self, weather: Weather) {
         self.weather = weather;
-        let calm = weather.fault == 0.0 && !weather.outage;
+        let calm = weather.fault == 0.0 && !weather.outage && !weather.lost && weather.tick <= EVEN;
         self.calm_since = calm.then(|| self.calm_since.unwrap_or(self.clock.now()));
     }
 
@@ -352,7 +373,11 @@ impl World {
 
     /// Carries `write` out later.
     pub fn change_later(&mut self, write: &Write, cause: Cause) {
-        let (step, at) = self.later();
+        let (mut step, at) = self.later();
+        if self.weather.lost {
+            // By the clock alone.
+            step = u64::MAX;
+        }
         self.due.push(Due { step, at, what: Event::Change(write.cells(), cause) });
         self.flip(write);
     }
@@ -373,7 +398,7 @@ impl World {
 
     /// Somebody who does not use forebay does something.
     fn neighbour(&mut self) {
-        if self.rng.bool() {
+        if self.rng.bool() || self.weather.rights {
             let cell = self.focus[self.rng.usize(..self.focus.len())];
             if cell.index() < GUESTS {
                 let (node, said) = (node_of(cell.index()), format!("update VM {}: -x", vmid(cell.index())));
