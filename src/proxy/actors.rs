@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 
 use http::StatusCode;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::Site;
 use super::admit::Caller;
@@ -56,6 +56,10 @@ pub(super) fn wrote(site: &Site, write: &Write<'_>, client: SocketAddr, status: 
         names.push(of_address(site, client));
     }
     remember(site, names, standing);
+    // A write that the API carried out was of whom the credential names, although a write accepts nobody.
+    if let Some(claimed) = write.claimed.filter(|_| status.is_some_and(|status| status.is_success())) {
+        remember(site, smallvec![Name(claimed.as_u128())], Standing::Known);
+    }
 }
 
 fn remember(site: &Site, names: SmallVec<[Name; 2]>, standing: Standing) {

@@ -58,6 +58,8 @@ pub(super) struct Write<'r> {
     /// `None` where the API's reading of it is not certain.
     pub path: Option<Cow<'r, str>>,
     pub caller: Caller,
+    /// The principal that the credential names, where the API has not confirmed it before.
+    pub claimed: Option<Partition>,
 }
 
 /// Decides which way a request goes.
@@ -80,7 +82,8 @@ pub(super) fn route<'r, B>(
     if !is_read && !matches!(*method, Method::OPTIONS | Method::TRACE) {
         let found = path.as_deref().and_then(|path| site.rules.write(method, path));
         let (rule, captures) = found.map_or((None, Captures::default()), |m| (Some(m.index), m.captures));
-        return Route::Write(Write { rule, captures, path, caller });
+        let claimed = share::claimed(site, &admitted);
+        return Route::Write(Write { rule, captures, path, caller, claimed });
     }
     let pass = |rule, path, forward, detail| Pass { rule, path, caller, forward, detail };
     let Some(path) = path else {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, header};
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Caller};
 use super::{Site, rights};
 use crate::cache::acceptance::Said;
 use crate::cache::key::{CredentialId, Partition};
@@ -62,6 +62,16 @@ pub(super) fn partition(
     // A principal's rights are certainly equal to its own.
     let share = if share == Sharing::Rights { Sharing::Principal } else { share };
     shared.map_or((Partition::of(who), Sharing::Credential), |shared| (shared, share))
+}
+
+/// The principal that a credential claims to be of which the API has not said so yet.
+pub(super) fn claimed(site: &Site, admitted: &Admitted<'_>) -> Option<Partition> {
+    match admitted.caller {
+        Caller::One(who) if site.shared.acceptance.named(site.id, who).is_none() => {
+            principal(site, site.dialect().claims(&admitted.credential).principal)
+        }
+        _ => None,
+    }
 }
 
 fn principal(site: &Site, claimed: Option<Principal>) -> Option<Partition> {

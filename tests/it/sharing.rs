@@ -656,3 +656,22 @@ async fn whoever_wrote_is_an_actor_with_every_ticket_and_a_name_alone_makes_none
     assert_eq!(ticket(&rig, path, 1).send().await.status, 503);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_ticket_whose_first_call_is_a_write_makes_its_user_an_actor() {
+    let rig = rig().await;
+    let (path, call) = ("/api2/json/sie/1", "GET /api2/json/sie/1");
+    accepted(&rig, 2).await;
+    ticket(&rig, path, 0).send().await;
+    // What the API did not carry out says nothing of whose it was.
+    rig.origin().to("signature8", "", Reply::status(500, "no"));
+    assert_eq!(ticket_of_age(rig.ask("POST", "/api2/json/item/9"), "joe@pve", 8, 0).send().await.status, 500);
+    rig.seconds(11).await;
+    rig.origin().on(call, Reply::status(503, "Later"));
+    assert_eq!(ticket(&rig, path, 1).send().await.status, 200, "a watcher");
+    assert_eq!(ticket_of_age(rig.ask("POST", "/api2/json/item/9"), "joe@pve", 7, 0).send().await.status, 200);
+    for number in 0..2 {
+        assert_eq!(ticket(&rig, path, number).send().await.status, 503, "ticket {number} of who wrote");
+    }
+    rig.finish().await;
+}
