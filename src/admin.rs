@@ -11,6 +11,7 @@ mod metrics;
 mod operations;
 mod orders;
 mod query;
+mod sync;
 mod views;
 
 use std::future::Future;
@@ -133,6 +134,9 @@ impl<P: Process> Admin<P> {
                 let purged = answer::blocking(move || order.carry_out(&shared, &sites)).await?;
                 Ok(answer::json(&serde_json::json!({ "purged": purged })))
             }
+            Endpoint::SyncStats => Ok(answer::json(&sync::stats(&sites))),
+            Endpoint::SyncHealth => Ok(answer::json(&sync::health(&sites))),
+            Endpoint::SyncTrigger => Ok(answer::json(&sync::trigger(&sites))),
             Endpoint::Reload => {
                 process.reload().await.map_err(Problem::Reload)?;
                 Ok(answer::json(&serde_json::json!({ "reloaded": true })))
@@ -167,9 +171,12 @@ enum Endpoint {
     Explain,
     Purge,
     Reload,
+    SyncStats,
+    SyncHealth,
+    SyncTrigger,
 }
 
-const ENDPOINTS: [(&str, Method, Endpoint); 11] = [
+const ENDPOINTS: [(&str, Method, Endpoint); 14] = [
     ("/", Method::GET, Endpoint::Page),
     ("/metrics", Method::GET, Endpoint::Metrics),
     ("/healthz", Method::GET, Endpoint::Healthz),
@@ -181,6 +188,9 @@ const ENDPOINTS: [(&str, Method, Endpoint); 11] = [
     ("/api/explain", Method::GET, Endpoint::Explain),
     ("/api/purge", Method::POST, Endpoint::Purge),
     ("/api/reload", Method::POST, Endpoint::Reload),
+    ("/api/sync/stats", Method::GET, Endpoint::SyncStats),
+    ("/api/sync/health", Method::GET, Endpoint::SyncHealth),
+    ("/api/sync/trigger", Method::POST, Endpoint::SyncTrigger),
 ];
 
 impl Endpoint {

@@ -316,11 +316,17 @@ fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
             }
             None => {
                 let proxy = Proxy::new(site);
-                watches.insert(name.clone(), watching.spawn(proxy::watch(proxy.clone())));
+                let background = background_work(proxy.clone());
+                watches.insert(name.clone(), watching.spawn(background));
                 sites.insert(name, (id, proxy));
             }
         }
     }
+}
+
+/// What forebay does at an upstream by itself.
+async fn background_work(proxy: Proxy) {
+    tokio::join!(proxy::watch(proxy.clone()), proxy::keep_warm(proxy));
 }
 
 /// A token that cannot be used must not be found out by whoever needs it.

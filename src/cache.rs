@@ -12,4 +12,5 @@ pub mod key;
 pub mod memory;
 #[cfg(test)]
 mod model;
+pub mod pace;
 pub mod storable;

@@ -35,6 +35,7 @@ mod site;
 mod tasks;
 mod tunnel;
 mod tunnels;
+mod warm;
 mod watch;
 mod write;
 
@@ -58,6 +59,7 @@ pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 pub use tunnels::{AllTunnels, TunnelLimits, TunnelPlace, Tunnels};
+pub use warm::{SyncJob, WarmIssue, WarmShown, keep_warm};
 pub use watch::watch;
 
 use lookup::Lookup;

@@ -28,7 +28,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use fields::Fields;
 pub use moving::Moving;
 pub use pattern::{Captures, Pattern};
-pub use policy::{Bypass, Condition, Overrides, QueryParameter, Reuse};
+pub use policy::{Bypass, Condition, KeepWarm, Overrides, QueryParameter, Reuse};
 pub use raw::{Sharing, StaleTo};
 pub use tasks::{TaskNames, TaskRule};
 pub use template::{Group, GroupTemplate};
@@ -116,6 +116,8 @@ pub struct ReadRule {
     pub posted: bool,
     /// What the query of a request has to have.
     pub query: Vec<QueryParameter>,
+    /// When entries are fetched again before they expire.
+    pub keep_warm: Option<KeepWarm>,
     pattern: Pattern,
 }
 

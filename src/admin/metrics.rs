@@ -44,6 +44,8 @@ const HELP: &[(&str, &str)] = &[
         "forebay_feed_live",
         "Whether changes made elsewhere are seen: 1 while the API's change feed is read or nothing is kept, else 0",
     ),
+    ("forebay_warm_entries", "Answers that are kept warm"),
+    ("forebay_warm_rejected_total", "Answers that there was no room for to be kept warm"),
     ("forebay_audits_total", "Hits compared with the API, by rule and result"),
     ("forebay_tunnels", "Connections that have left HTTP and are open: upgrades and CONNECTs"),
     ("forebay_tunnels_refused_total", "Upgrades and CONNECTs refused because as many as may be were open"),

@@ -200,6 +200,12 @@ impl Acceptance {
         self.known.get(&(site, credential)).is_some_and(|known| known.is_not_refused())
     }
 
+    /// Whether the API refused `credential` and has not accepted it since.
+    pub fn is_refused(&self, site: u32, credential: CredentialId) -> bool {
+        let known = self.known.get(&(site, credential));
+        known.is_some_and(|known| known.refused.load(Ordering::SeqCst) > 0 && !known.is_not_refused())
+    }
+
     /// The principal that `credential` names, if the API ever accepted it.
     pub fn principal(&self, site: u32, credential: CredentialId) -> Option<Partition> {
         self.named(site, credential)?

@@ -6,7 +6,7 @@
 mod frozen;
 mod served;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -107,6 +107,8 @@ pub struct Entry {
     soft_expired: AtomicBool,
     compressing: AtomicBool,
     served_stale: served::Served,
+    /// When it was used last, where that is asked for.
+    used: AtomicU64,
     reason: Option<Bytes>,
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
@@ -164,6 +166,7 @@ impl Entry {
             soft_expired: AtomicBool::new(false),
             compressing: AtomicBool::new(false),
             served_stale: Default::default(),
+            used: AtomicU64::new(0),
             reason: head.reason.clone(),
             groups: about.groups,
             rule: about.rule,
@@ -217,6 +220,16 @@ impl Entry {
     /// Where in the body addresses of the API begin; `find` looks for them the first time.
     pub fn places(&self, find: impl FnOnce(&[u8]) -> Box<[Place]>) -> &[Place] {
         self.places.get_or_init(|| find(&self.block[self.body_start as usize..]))
+    }
+
+    /// Notes that it is used now.
+    pub fn note_use(&self, now: Timestamp) {
+        self.used.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// When it was last noted that it is used; the beginning of time if never.
+    pub fn used(&self) -> Timestamp {
+        Timestamp::from_nanos(self.used.load(Ordering::Relaxed))
     }
 
     /// How many bytes the body has.

@@ -12,7 +12,7 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13, SipHasher24};
 use crate::semantics::query::{self, Syntax};
 
 /// The key of an entry or a flight.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(u128);
 
 impl Key {

@@ -5,6 +5,7 @@ mod credential;
 mod forward;
 pub(super) mod packs;
 mod resilience;
+mod sync;
 mod upstream;
 
 use std::net::{Ipv4Addr, SocketAddr};

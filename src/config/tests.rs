@@ -153,7 +153,7 @@ upstreams:
     audit: 1
     mode: observe
     feed: {every: 1ms, ceiling: 0s}
-    sync: []
+    sync: [{path: x, every: 0s}]
     retry: {attempts: 0, throttled: {base: 9s}, transient: {attempts: 11, growth: x}}
     breaker: {}
     credential_file: f
@@ -196,7 +196,8 @@ upstreams:
         "forebay.yaml:22:11: `mode: observe` is part of the contract but not built yet",
         "forebay.yaml:23:19: from 100ms to 1h",
         "forebay.yaml:23:33: more than zero",
-        "forebay.yaml:24:5: `sync` is part of the contract but not built yet",
+        "forebay.yaml:24:19: `x` is not a path: it starts with `/`",
+        "forebay.yaml:24:29: write at least 1s",
         "forebay.yaml:25:23: from 1 to 10, the first time included",
         "forebay.yaml:25:37: `base` is at most `cap`",
         "forebay.yaml:25:71: from 1 to 10, the first time included",

@@ -38,7 +38,7 @@ const MAX_AUDITS: usize = 4;
 
 /// Bodies from this size on, in bytes, are compared where a thread may take its time: parsing and sorting
 /// them takes milliseconds.
-const COMPARE_AT_ONCE: usize = 64 * 1024;
+pub(super) const COMPARE_AT_ONCE: usize = 64 * 1024;
 
 /// Which hits are compared, and for which keys that happens now.
 pub(super) struct Audits {

@@ -49,6 +49,16 @@ pub(super) struct Errand {
     pub cause: Cause,
     /// What the read is among the pages of a list.
     pub page: Page,
+    pub behalf: Behalf,
+}
+
+/// For whom something is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Behalf {
+    /// A client, who waits for it or has been served something expired.
+    Client,
+    /// Forebay itself.
+    Itself,
 }
 
 /// An answer for the client alone that caused the fetch.
@@ -116,6 +126,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             match entry {
                 Some(entry) => {
                     errand.site.note_kept(errand.read.rule, entry.lifetimes(), at);
+                    errand.keep_warm();
                     errand.note_next(&fill, &entry, at);
                     fill.finish(|| {
                         shared.memory.insert_newer(errand.key, entry.clone());

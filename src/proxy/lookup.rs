@@ -75,6 +75,9 @@ pub(super) fn lookup<B>(site: &Site, request: &Request<B>, read: &Read<'_>, now:
         let known = accepted_before_outage(site, read.credential, now).then_some(entry);
         return absent(Forward::Stale, Some(Detail::Unaccepted), known);
     }
+    if rule.keep_warm.is_some() {
+        entry.note_use(now);
+    }
     if asks.no_cache {
         return absent(Forward::Request, Some(Detail::NoCache), Some(entry));
     }

@@ -233,6 +233,7 @@ impl Reading {
             account: self.read.caller().account(&self.site, self.client),
             cause,
             page,
+            behalf: fill::Behalf::Client,
         }
     }
 

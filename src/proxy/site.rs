@@ -19,6 +19,7 @@ use super::own::OwnCredential;
 use super::pages::Pages;
 use super::rights::Rights;
 use super::tunnels::{AllTunnels, TunnelLimits, Tunnels};
+use super::warm::{SyncJob, Warm};
 use super::{Failure, links, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub room: Room,
     /// Whether each request is logged.
     pub log_requests: std::sync::atomic::AtomicBool,
+    /// What is kept warm.
+    pub(super) warm: Warm,
     pub(super) invalidations: [Counter; 7],
     uncacheable: Cache<Key, Timestamp>,
     consoles: Cache<(u32, CredentialId, String), (EndpointId, Timestamp)>,
@@ -118,6 +121,7 @@ impl Shared {
     /// An empty cache of `memory` bytes.
     pub fn new(clock: Clock, secret: Secret, registry: Registry, memory: u64, max_object: u64) -> Arc<Self> {
         let groups = Arc::new(Groups::new(secret.clone()));
+        let warm = Warm::new(&registry);
         let invalidations = InvalidationCause::ALL
             .map(|(_, cause)| registry.counter("forebay_invalidations_total", &[("cause", cause)]));
         Arc::new(Self {
@@ -134,6 +138,7 @@ impl Shared {
             pages: Pages::default(),
             room: Room::default(),
             log_requests: false.into(),
+            warm,
             invalidations,
             uncacheable: Cache::new(10_000),
             consoles: Cache::new(10_000),
@@ -215,6 +220,8 @@ pub struct SiteConfig {
     pub feed: FeedConfig,
     /// The share of hits that are compared with the API.
     pub audit: Share,
+    /// What is always kept, with the upstream's own credential.
+    pub sync: Vec<SyncJob>,
     /// The captures that a limit counts by; calls carry these along.
     pub limit_captures: Vec<String>,
     /// How many upgraded connections there may be, and how silent.
@@ -234,6 +241,7 @@ impl Default for SiteConfig {
             unknown_hold: Duration::from_secs(60),
             feed: FeedConfig::default(),
             audit: Share(0.0),
+            sync: Vec::new(),
             limit_captures: Vec::new(),
             tunnels: TunnelLimits::default(),
         }
@@ -337,6 +345,7 @@ impl Site {
             outage: Mutex::new(None),
         };
         site.take_over();
+        site.shared.warm.stir();
         site
     }
 

@@ -20,6 +20,7 @@ use super::{ReadRule, RuleSet, WriteRule};
 
 mod conditions;
 mod tasks;
+mod warm;
 
 /// Methods that have no effect on the API (RFC 9110 section 9.2.1), and `CONNECT`, which never reaches it.
 const NOT_WRITES: [Method; 5] = [Method::GET, Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT];
@@ -98,8 +99,7 @@ impl Compiler<'_> {
     }
 
     fn read(&mut self, here: &Here, raw: &RawRead, api: &str) -> Option<ReadRule> {
-        let missing = [("promote", raw.promote), ("keep_warm", raw.keep_warm)];
-        self.refuse(here, &missing);
+        self.refuse(here, &[("promote", raw.promote)]);
         let groups_at = |index| here.path(&at!["groups", index]);
         let only = self.conditions(here, "only", &raw.only);
         let unless = self.conditions(here, "unless", &raw.unless);
@@ -107,6 +107,7 @@ impl Compiler<'_> {
         let moving = self.moving(here, &raw.moving);
         let posted = self.posted(here, raw);
         let query = self.query(here, &raw.query);
+        let keep_warm = self.keep_warm(here, raw);
         let pattern = self.pattern(here, &raw.path)?;
         let captures = pattern.captures();
         let groups = self.templates(&raw.groups, groups_at, &captures, Offers::Query);
@@ -139,6 +140,7 @@ impl Compiler<'_> {
             moving,
             posted,
             query,
+            keep_warm,
             pattern,
         })
     }

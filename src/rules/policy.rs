@@ -21,6 +21,15 @@ pub enum Reuse {
     Origin,
 }
 
+/// When what a rule keeps is fetched again before it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepWarm {
+    /// How often.
+    pub every: Duration,
+    /// For how long after it was used last.
+    pub while_used_within: Duration,
+}
+
 /// Which response directives the rule overrides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {

@@ -15,9 +15,11 @@ use crate::units::Span;
 
 pub use conditions::{RawBypass, RawCondition, RawQuery};
 pub use tasks::RawTask;
+pub use warm::RawKeepWarm;
 
 mod conditions;
 mod tasks;
+mod warm;
 
 /// A rule pack: which reads are kept and for how long, and which writes overtake them.
 #[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
@@ -113,9 +115,10 @@ pub struct RawRead {
     /// Not built yet.
     #[serde(default, skip_serializing)]
     pub promote: Option<NotBuilt>,
-    /// Not built yet.
+    /// Fetches what is used again before it expires. It changes nothing of what is kept, so it is no part
+    /// of a rule's fingerprint.
     #[serde(default, skip_serializing)]
-    pub keep_warm: Option<NotBuilt>,
+    pub keep_warm: Option<RawKeepWarm>,
 }
 
 /// One write: which groups it overtakes.

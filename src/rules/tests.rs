@@ -123,7 +123,7 @@ reads:
   - path: /b/{x}
     ttl: 5s
     groups: [g, 'g/{y}']
-    keep_warm: {every: 30s}
+    keep_warm: {every: 0s}
     promote: x
     moving: [/data/cpu, cpu]
   - path: /b/{other}
@@ -153,7 +153,7 @@ writes:
         "p:2:9: `fold_case` is part of the contract but not built yet",
         "p:5:10: `5` is not a duration: write a whole number and a unit (ms, s, m, h or d), as in 5s; or `pass` or `origin`",
         "p:9:17: `{y}` is not a capture of the path; it captures x",
-        "p:10:5: `keep_warm` is part of the contract but not built yet",
+        "p:10:24: write at least 1s",
         "p:11:5: `promote` is part of the contract but not built yet",
         "p:12:25: `cpu` is not a JSON pointer into the answer",
         "p:13:5: rule can never match: line 7 comes first",

@@ -41,7 +41,7 @@ upstreams:
     endpoints: ['https://pve1:8006']
     rules: [rules.yaml, absent.yaml]
     timeouts: {connect: 5}
-    sync: []
+    sync: [{path: /x, every: 1m}]
 ";
     let rules = "\
 api: proxmox
@@ -49,7 +49,7 @@ reads:
   - {path: '/api2/json/**', ttl: 5s}
   - {path: '/api2/json/version', ttl: 5 minutes}
   - {path: '/api2/json/nodes', ttl: 5s}
-  - {path: '/x', ttl: 1s, keep_warm: {every: 1s}}
+  - {path: '/x', ttl: 1s, promote: {}}
 ";
     let directory = files(&[("forebay.yaml", text), ("rules.yaml", rules)]);
     let expected = [
@@ -61,10 +61,10 @@ reads:
         "forebay.yaml:7:5: unknown field `endpoint`",
         "forebay.yaml:9:25: `absent.yaml` is neither a built-in pack (proxmox, azure) nor a usable file",
         "forebay.yaml:10:25: ",
-        "forebay.yaml:11:5: `sync` is part of the contract but not built yet",
+        "forebay.yaml:11:11: this is read with the upstream's own credential: name its `credential_file`",
         "rules.yaml:4:39: ",
         "rules.yaml:5:5: rule can never match: line 3 comes first",
-        "rules.yaml:6:27: `keep_warm` is part of the contract but not built yet",
+        "rules.yaml:6:27: `promote` is part of the contract but not built yet",
     ];
     for arguments in [&["check"][..], &["check", "forebay.yaml"]] {
         let checked = forebay(arguments, directory.path());

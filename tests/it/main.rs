@@ -48,3 +48,4 @@ mod truth;
 mod tunnels;
 mod uploads;
 mod upstreams;
+mod warm;

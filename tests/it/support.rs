@@ -10,5 +10,5 @@ mod rig;
 
 pub use client::{Ask, Got, Opened};
 pub use gate::{Gate, until, within};
-pub use origin::{Origin, Reply};
+pub use origin::{Call, Origin, Reply};
 pub use rig::{Options, RULES, Rig};

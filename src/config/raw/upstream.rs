@@ -63,8 +63,9 @@ pub struct RawUpstream {
     /// The API's change feed, which is read with the credential of `credential_file`.
     #[serde(default)]
     pub feed: RawFeed,
-    /// Not built yet.
-    pub sync: Option<NotBuilt>,
+    /// What is always kept, with the credential of `credential_file`.
+    #[serde(default)]
+    pub sync: Vec<RawSync>,
     /// What is sent again when the API fails.
     pub retry: Option<RawRetry>,
     /// Not built yet.
@@ -135,6 +136,18 @@ pub struct RawQueue {
     pub length: Option<u32>,
     /// How long one may wait. Default: 10s.
     pub wait: Option<Span>,
+}
+
+/// A read that is always kept.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RawSync {
+    /// Path and query, as a client would ask for it.
+    pub path: String,
+    /// How often it is fetched while it changes.
+    pub every: Span,
+    /// How often at the least. Default: ten times as seldom as `every`.
+    pub full: Option<Span>,
 }
 
 /// How changes made elsewhere are watched for, where the API tells of them.

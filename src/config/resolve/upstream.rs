@@ -26,7 +26,7 @@ impl Resolver<'_> {
     pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
-        let keys = [("sync", raw.sync.is_some()), ("breaker", raw.breaker.is_some())];
+        let keys = [("breaker", raw.breaker.is_some())];
         self.not_built(&here, &keys, "");
         let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 64 || !name.bytes().all(label) {
@@ -111,6 +111,8 @@ impl Resolver<'_> {
             let extra = settings.site.credentials.clone();
             settings.site.credential = self.credential(&under("credential_file"), file, dialect, &extra);
         }
+        let (jobs, has_credential) = (&raw.sync, raw.credential_file.is_some());
+        settings.site.sync = self.sync(jobs, &under("sync"), rules.as_ref(), has_credential);
         let feed = &mut settings.site.feed;
         feed.every = raw.feed.every.map_or(feed.every, |span| span.0);
         feed.ceiling = raw.feed.ceiling.map_or(feed.ceiling, |span| span.0);

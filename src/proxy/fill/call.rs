@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::Errand;
+use super::{Behalf, Errand};
 use crate::cache::flight::Fill;
 use crate::proxy::counters::Cause;
 use crate::proxy::{Failure, forward};
@@ -13,6 +13,7 @@ impl Errand {
     pub(super) fn urgency(&self) -> Urgency {
         match self.cause {
             _ if self.ear().listens() => Urgency::Change,
+            _ if self.behalf == Behalf::Itself => Urgency::Background,
             Cause::Refresh => Urgency::Refresh,
             _ => Urgency::Read,
         }
