@@ -61,6 +61,6 @@ impl Resolver<'_> {
 fn keeps(rules: &RuleSet, target: &PathAndQuery) -> bool {
     let dialect = Dialect::named(&rules.api).unwrap_or(Dialect::Plain);
     let path = dialect.read_path(target.path());
-    let found = path.as_deref().and_then(|path| rules.read(path));
+    let found = path.as_deref().and_then(|path| rules.read(path, target.query()));
     found.is_some_and(|found| !matches!(found.rule.reuse, Reuse::Pass | Reuse::CollapseOnly))
 }
