@@ -51,7 +51,7 @@ WRITES = [
     ("vm deallocate -g rg-alpha -n web-02", "vm get-instance-view -g rg-alpha -n web-02", "PowerState/deallocated"),
     ("vm start -g rg-alpha -n web-02", "vm get-instance-view -g rg-alpha -n web-02", "PowerState/running"),
     ("vm stop -g rg-alpha -n web-02", "vm get-instance-view -g rg-alpha -n web-02", "PowerState/stopped"),
-    ("vm update -g rg-alpha -n web-02 --set tags.round={n}", "vm show -g rg-alpha -n web-02", '"round": "{n}"'),
+    ("vm update -g rg-alpha -n web-02 --set tags.round=r{n}", "vm show -g rg-alpha -n web-02", '"round": "r{n}"'),
 ]
 
 
