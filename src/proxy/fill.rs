@@ -13,6 +13,8 @@ use http_body::Body as _;
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
 
+pub(super) use call::Behalf;
+
 use super::admit::{Account, Caller};
 use super::counters::Cause;
 use super::forward::{self, Accepts, Answered, Gathered, LARGEST_READ, gather, joined};
@@ -50,15 +52,6 @@ pub(super) struct Errand {
     /// What the read is among the pages of a list.
     pub page: Page,
     pub behalf: Behalf,
-}
-
-/// For whom something is fetched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Behalf {
-    /// A client, who waits for it or has been served something expired.
-    Client,
-    /// Forebay itself.
-    Itself,
 }
 
 /// An answer for the client alone that caused the fetch.

@@ -130,7 +130,8 @@ impl Errand {
     pub(super) fn note_next(&self, fill: &Fill<Failure>, entry: &Entry, at: Timestamp) {
         let (site, shared) = (&self.site, &self.site.shared);
         let Some(links) = site.links.as_ref().filter(|_| site.dialect().has_pages()) else { return };
-        if entry.places(|body| links.places(body)).is_empty() {
+        let addressed = links.addressed(self.target.path());
+        if entry.places(|body| links.places(addressed, body)).is_empty() {
             return;
         }
         let Some(next) = site.dialect().next_page(&entry.body()) else { return };

@@ -126,6 +126,7 @@ impl Entry {
             status,
             soft_expired: AtomicBool::new(true),
             compressing: AtomicBool::new(false),
+            used: Default::default(),
             served_stale: Default::default(),
             reason,
             groups: groups?,

@@ -105,7 +105,7 @@ pub(in crate::dialect) fn inward(path: &str) -> Inward<'_> {
 }
 
 /// The region that a host with its port names.
-pub(super) fn region_of(host: &str) -> Option<&str> {
+pub(in crate::dialect) fn region_of(host: &str) -> Option<&str> {
     let host = host.strip_suffix(PORT).unwrap_or(host);
     host.strip_suffix(PUBLIC)?.strip_suffix('.').filter(|region| is_region(region))
 }
@@ -114,11 +114,6 @@ pub(super) fn region_of(host: &str) -> Option<&str> {
 pub(in crate::dialect) fn regional_host(region: &str, host: &str) -> Option<HeaderValue> {
     let is_public = host == PUBLIC && is_region(region);
     is_public.then(|| HeaderValue::from_str(&format!("{region}.{PUBLIC}")).ok()).flatten()
-}
-
-/// The region whose host this is.
-pub(in crate::dialect) fn region_of(host: &str) -> Option<&str> {
-    host.strip_suffix(PUBLIC)?.strip_suffix('.').filter(|region| is_region(region))
 }
 
 fn is_region(name: &str) -> bool {

@@ -2,11 +2,20 @@
 
 use http::Method;
 
-use super::{Behalf, Errand};
+use super::Errand;
 use crate::cache::flight::Fill;
 use crate::proxy::counters::Cause;
 use crate::proxy::{Failure, forward};
 use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Urgency};
+
+/// For whom something is fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Behalf {
+    /// A client, who waits for it or has been served something expired.
+    Client,
+    /// Forebay itself.
+    Itself,
+}
 
 impl Errand {
     /// Before whom it is served.
