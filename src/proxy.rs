@@ -20,6 +20,7 @@ mod hearing;
 mod links;
 mod lookup;
 mod operations;
+mod outage;
 mod own;
 mod pages;
 mod poll;

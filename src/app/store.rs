@@ -148,7 +148,7 @@ async fn observe(disk: Arc<Disk>, shared: Arc<Shared>, sites: Arc<Sites>) {
 
 fn standing(site: &Site, now: Timestamp) -> Standing {
     let silent = site.upstream.failing_since().map(|since| now.before(since.elapsed()));
-    Standing { site: site.id, silent, down: site.outage_since() }
+    Standing { site: site.id, silent, down: site.down_since() }
 }
 
 /// Does `what` with the store, for as long as one waits for a disk.

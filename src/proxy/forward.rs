@@ -189,12 +189,12 @@ pub(super) async fn send_by_standing(
     terms: Terms<'_>,
 ) -> Result<Answer, SendError> {
     let left = site.shared.clock.now();
-    let answer = match caller {
-        CallerStanding::Accepted => site.upstream.send_on(outgoing, terms).await?,
-        CallerStanding::Stranger => site.upstream.send_stranger_on(outgoing, terms).await?,
+    let result = match caller {
+        CallerStanding::Accepted => site.upstream.send_on(outgoing, terms).await,
+        CallerStanding::Stranger => site.upstream.send_stranger_on(outgoing, terms).await,
     };
-    site.note_answer(answer.parts.status, left);
-    Ok(answer)
+    site.note(&result, left);
+    result
 }
 
 /// What has been read of a body before anybody hears of it.

@@ -125,12 +125,11 @@ pub(super) fn is_accepted(site: &Site, rule: &ReadRule, credential: CredentialId
         })
 }
 
-/// Whether the API had accepted this credential lately when it began to answer only that it is down. Who
-/// was in then may see the last known state, though nobody can be accepted now.
+/// Whether the API had accepted this credential lately when it began to fail everybody. Who was in then may
+/// see the last known state in place of an outage, though nobody can be accepted now.
 fn accepted_before_outage(site: &Site, credential: CredentialId, now: Timestamp) -> bool {
-    site.outage_since().is_some_and(|since| {
-        site.shared.acceptance.was_accepted(site.id, credential, since, now, site.config.accept_for)
-    })
+    let (then, accept_for) = (site.time_of_acceptances(now), site.config.accept_for);
+    site.shared.acceptance.was_accepted(site.id, credential, then, now, accept_for)
 }
 
 /// How far past its freshness an entry is.

@@ -94,7 +94,7 @@ pub(super) fn of(site: &Site, who: CredentialId, now: Timestamp) -> Option<Parti
     let at = |then| site.shared.acceptance.rights(site.id, who, then, now, by);
     let found = at(now)
         .or_else(|| at(now.before(site.upstream.failing_since()?.elapsed())))
-        .or_else(|| at(site.outage_since()?))?;
+        .or_else(|| at(site.down_since()?))?;
     rights.are_settled(site, now).then_some(found)
 }
 

@@ -15,6 +15,7 @@ use super::counters::RuleMetrics;
 use super::epochs::Epochs;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
+use super::outage::Outages;
 use super::own::OwnCredential;
 use super::pages::Pages;
 use super::rights::Rights;
@@ -278,7 +279,7 @@ pub struct Site {
     /// The upgraded connections.
     pub(super) tunnels: Arc<Tunnels>,
     /// Since when the API answers that it, or what is behind it, is down.
-    outage: Mutex<Option<Timestamp>>,
+    pub(super) outages: Outages,
 }
 
 /// What serving one read rule needs beside the rule.
@@ -342,30 +343,11 @@ impl Site {
             seconds,
             collapsed,
             tunnels,
-            outage: Mutex::new(None),
+            outages: Outages::default(),
         };
         site.take_over();
         site.shared.warm.stir();
         site
-    }
-
-    /// Notes what the answer to a call that left at `left` says of the API.
-    pub(super) fn note_answer(&self, status: http::StatusCode, left: Timestamp) {
-        let mut outage = self.outage.lock();
-        match self.dialect().is_outage(status) && status != http::StatusCode::TOO_MANY_REQUESTS {
-            true => drop(outage.get_or_insert(left)),
-            false => *outage = None,
-        }
-    }
-
-    /// Since when the API answers only that it is down.
-    pub fn outage_since(&self) -> Option<Timestamp> {
-        *self.outage.lock()
-    }
-
-    /// The process before saw the API down since then; the first answer says whether it still is.
-    pub fn resume_outage(&self, since: Timestamp) {
-        *self.outage.lock() = Some(since);
     }
 
     /// How many hits are being compared with the API.

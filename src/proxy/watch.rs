@@ -309,9 +309,10 @@ impl Reader<'_> {
         // The next reading is the retry.
         let (urgency, repeat) = (Some(Urgency::Change), Repeat::IfNeverSent);
         let terms = Terms { urgency, repeat, ..Terms::default() };
-        let answer = site.upstream.send_on(outgoing, terms).await.map_err(|_| Trouble::NoAnswer)?;
+        let result = site.upstream.send_on(outgoing, terms).await;
+        site.note(&result, left);
+        let answer = result.map_err(|_| Trouble::NoAnswer)?;
         let status = answer.parts.status;
-        site.note_answer(status, left);
         forward::learn(site, Caller::One(credential), Accepts::Nobody, status);
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(Trouble::Refused),

@@ -248,7 +248,7 @@ impl SendError {
     }
 
     /// Whether the API itself stayed silent, as opposed to us not asking or the client breaking off.
-    pub(super) fn is_silence(&self) -> bool {
+    pub fn is_silence(&self) -> bool {
         matches!(self, Self::Unreachable | Self::TimedOut | Self::Lost(_))
     }
 }
