@@ -31,7 +31,7 @@ use super::entry::Head;
 use super::groups::{GroupId, Sequence};
 use super::key::CredentialId;
 
-pub use body::{FlightBody, Interrupted};
+pub use body::{Arrival, FlightBody, Interrupted};
 pub use fill::{Fill, LeaderLost, NobodyWaits};
 pub use table::{Begin, Company, Flights, Join, Passenger};
 

@@ -1,17 +1,18 @@
 //! A read that the store does not answer at once: stale with a refresh behind it, or a flight.
 
+mod stale;
+
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::actors;
 use super::audit;
 use super::body::Body;
 use super::carried::Carried;
@@ -24,7 +25,6 @@ use super::respond::{self, Asked};
 use super::rights;
 use super::route::Read;
 use super::site::Site;
-use crate::cache::entry::{Entry, Why};
 use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Patience, Troubled, Waiter};
 use crate::cache::groups::{GroupId, GroupName, Settling};
 use crate::cache::key::{Key, Partition};
@@ -63,15 +63,20 @@ enum Part {
 
 impl Part {
     async fn landing(&mut self, waiter: Waiter<Failure>, patience: Patience) -> Landed {
-        let mut landing = pin!(waiter.landing_with(patience));
+        self.beside(waiter.landing_with(patience)).await
+    }
+
+    /// Waits for something that the fetch brings about, which a leader carries meanwhile.
+    async fn beside<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = pin!(waiting);
         match self {
-            Part::Follower => landing.await,
+            Part::Follower => waiting.await,
             Part::Leader(fetch, _) => {
                 poll_fn(|context| {
                     fetch.poll(context);
                     // Whatever it tells comes from the fetch, so from this very task, which needs no
                     // waking for it.
-                    landing.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+                    waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()))
                 })
                 .await
             }
@@ -136,86 +141,6 @@ impl Reading {
 
     fn failed(&self, failure: Failure) -> Response<Body> {
         self.asked().fail(&self.read.path, failure)
-    }
-
-    /// The stale answer, with a refresh behind it, where the rule and the client allow it
-    /// (RFC 5861 §3).
-    fn while_revalidating(&self) -> Option<Response<Body>> {
-        let entry = self.absent.stale.as_ref()?;
-        let asks = &self.absent.asks;
-        let past = lookup::staleness(entry, self.started);
-        let unwilling = past >= entry.lifetimes().stale_while_revalidate
-            || self.absent.for_outages_only
-            || entry.age(self.started) >= self.site.ceiling(self.read.rule, self.started)
-            || asks.no_cache
-            || asks.max_age.is_some()
-            || asks.min_fresh.is_some();
-        if unwilling || !self.may_have_stale(self.started) {
-            return None;
-        }
-        let groups: Arc<[GroupId]> = entry.groups().into();
-        let shared = &self.site.shared;
-        let key = self.absent.key;
-        let wanted = || shared.memory.get(key).is_some_and(|now| now.sequence() == entry.sequence());
-        // A stale entry is found only for those whom the API accepts, so the refresh may carry this one's.
-        let who = self.read.credential;
-        if let Some(fill) = shared.flights.begin_refresh(key, &shared.groups, who, &groups, wanted) {
-            tokio::spawn(fill::run(self.errand(Cause::Refresh, self.page()), fill, None));
-        }
-        entry.note_served_stale(self.started, Why::WhileRevalidating);
-        Some(self.stale(entry, |ttl| CacheStatus::Hit {
-            ttl: ttl.min(0),
-            detail: Some(Detail::StaleWhileRevalidate),
-        }))
-    }
-
-    /// The stale answer in place of an outage (RFC 5861 §4), for those who may have it: whoever wrote
-    /// lately gets the error instead, because the last known state may be the one before the write.
-    fn in_place_of(&self, status: Option<StatusCode>) -> Option<Response<Body>> {
-        let entry = self.absent.stale.as_ref()?;
-        let shared = &self.site.shared;
-        let now = shared.clock.now();
-        let allowed = !self.absent.asks.no_cache
-            && lookup::staleness(entry, now) < entry.lifetimes().stale_if_error
-            && shared.groups.is_current(entry.sequence(), entry.groups())
-            && rights::still_holds(&self.site, &self.read, now)
-            && self.may_have_stale(now);
-        allowed.then(|| {
-            entry.note_served_stale(now, status.map_or(Why::Silent, Why::Answered));
-            self.stale(entry, |_| CacheStatus::Forwarded {
-                forward: Forward::Stale,
-                status: status.map(|status| status.as_u16()),
-                stored: false,
-                collapsed: false,
-                detail: Some(Detail::StaleIfError),
-            })
-        })
-    }
-
-    /// Whether this caller is one for the last known state, at `now`.
-    fn may_have_stale(&self, now: Timestamp) -> bool {
-        let (rule, caller) = (self.read.rule(&self.site), self.read.caller());
-        actors::may_have_stale(&self.site, rule, caller, self.client, now)
-    }
-
-    fn stale(&self, entry: &Arc<Entry>, status: impl FnOnce(i64) -> CacheStatus) -> Response<Body> {
-        let mut said = None;
-        let now = self.site.shared.clock.now();
-        let ceiling = self.site.ceiling(self.read.rule, now);
-        let response =
-            respond::stored(&self.site, &self.request, now, self.absent.key, entry, ceiling, |ttl| {
-                let status = status(ttl);
-                said = Some(status);
-                status
-            });
-        let detail = match said {
-            Some(
-                CacheStatus::Hit { detail: Some(detail), .. }
-                | CacheStatus::Forwarded { detail: Some(detail), .. },
-            ) => detail,
-            _ => Detail::StaleIfError,
-        };
-        self.asked().conclude(Outcome::Other(detail), response)
     }
 
     fn page(&self) -> Page {
@@ -327,6 +252,13 @@ impl Reading {
             Landing::Shared(head, keeping, body) => {
                 if self.site.dialect().is_outage(head.status)
                     && let Some(response) = self.in_place_of(Some(head.status))
+                {
+                    return Flown::Answered(response);
+                }
+                if head.status.is_success()
+                    && self.absent.stale.is_some()
+                    // In a box, because most reads have nothing that could stand in.
+                    && let Some(response) = Box::pin(self.in_place_of_a_part(&mut part, &body)).await
                 {
                     return Flown::Answered(response);
                 }

@@ -49,6 +49,76 @@ async fn statuses_of_an_outage_are_stood_in_for_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn an_answer_that_breaks_off_is_stood_in_for() {
+    for reply in [Reply::numbered().cut(), Reply::numbered().chunked().cut()] {
+        let rig = Rig::start().await;
+        let old = rig.warm(PATH).await;
+        rig.origin().on(CALL, reply);
+        rig.seconds(11).await;
+        let got = rig.get(PATH).send().await;
+        assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", old.as_str()));
+        // Whoever knows nothing older gets what there is of it.
+        let stranger = rig.get(PATH).token("two").send().await;
+        assert_eq!((stranger.status, stranger.whole), (200, false));
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn only_who_could_have_something_older_waits_for_more_than_the_head() {
+    let rig = Rig::start().await;
+    let item = "/api2/json/item/1";
+    let held = |path: &str| {
+        let gate = Gate::new();
+        let reply = Reply::body("0123456789").held_in_body(&gate);
+        rig.origin().on(&format!("GET {path}"), reply);
+        gate
+    };
+    for path in [PATH, item] {
+        rig.warm(path).await;
+    }
+    rig.seconds(11).await;
+    let no_cache = ("Cache-Control", "no-cache");
+    for (path, ask) in [
+        ("the rule shows nothing that has expired", rig.get(item)),
+        ("nobody else's", rig.get(PATH).token("two")),
+        ("it asks for the API's own", rig.get(PATH).field(no_cache.0, no_cache.1)),
+    ]
+    .map(|(why, ask)| (if why.starts_with("the rule") { item } else { PATH }, ask))
+    {
+        let gate = held(path);
+        let reader = ask.open().await;
+        assert_eq!(reader.status(), 200);
+        gate.open();
+        assert!(reader.rest().await.whole);
+        rig.quiet().await;
+    }
+    rig.seconds(11).await;
+    // With something older: it comes when the answer is whole,
+    let gate = held(PATH);
+    let reader = rig.get(PATH).spawn();
+    rig.waiting(1).await;
+    gate.open();
+    assert_eq!(reader.await.expect("answered").text(), "0123456789");
+    rig.quiet().await;
+    // or does not come any more, which is not waited for for ever.
+    rig.seconds(11).await;
+    let gate = held(PATH);
+    let reader = rig.get(PATH).spawn();
+    rig.origin().came(CALL, rig.origin().count(CALL)).await;
+    rig.waiting(1).await;
+    rig.seconds(11).await;
+    let got = reader.await.expect("answered");
+    assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", "0123456789"));
+    // Who wrote waits for the head alone.
+    rig.ask("POST", "/api2/json/item/7").send().await;
+    let reader = rig.get(PATH).open().await;
+    gate.open();
+    assert!(reader.rest().await.whole);
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_refusal_on_refresh_ends_the_entry() {
     for (status, reason) in [(401, "No ticket"), (403, "No"), (404, "Gone"), (500, "does not exist")] {
         let rig = Rig::start().await;
@@ -87,6 +157,39 @@ async fn a_refused_connection_is_stood_in_for_until_the_time_is_over() {
     rig.seconds(10).await;
     assert_eq!(rig.get(PATH).send().await.status, 200);
     rig.finish().await;
+}
+
+#[tokio::test]
+async fn an_api_that_comes_back_for_one_and_fails_again_is_stood_in_for() {
+    let down = || Reply::status(503, "Service Unavailable");
+    for silent in [true, false] {
+        let mut rig = Rig::start().await;
+        let old = rig.warm(PATH).await;
+        match silent {
+            true => rig.origins[0].stop().await,
+            false => rig.origin().on(CALL, down()),
+        }
+        // Longer than an acceptance counts.
+        for _ in 0..2 {
+            rig.seconds(50).await;
+            assert_eq!(rig.get(PATH).send().await.text(), old);
+            rig.quiet().await;
+        }
+        if silent {
+            rig.origins[0].restart().await;
+        }
+        rig.origin().on(CALL, Reply::numbered());
+        assert_eq!(rig.get("/api2/json/item/1").token("two").send().await.status, 200, "{silent}");
+        rig.origin().on(CALL, down());
+        let got = rig.get(PATH).send().await;
+        assert_eq!((got.status, got.text()), (200, old.as_str()), "{silent}");
+        rig.quiet().await;
+        rig.seconds(61).await;
+        rig.get("/api2/json/item/2").token("two").send().await;
+        rig.seconds(61).await;
+        assert_eq!(rig.get(PATH).send().await.status, 503, "not for ever");
+        rig.finish().await;
+    }
 }
 
 #[tokio::test]

@@ -1,12 +1,13 @@
 //! The body of a shared answer as one of its readers sees it.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::{End, Waiter};
+use super::{End, Inner, Waiter};
 
 /// The body ended before it was whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +18,17 @@ pub enum Interrupted {
     /// This reader was slower than the others for too long.
     #[error("the client read too slowly")]
     TooSlow,
+}
+
+/// How a body came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// All of it is held.
+    Whole,
+    /// It broke off.
+    Broken,
+    /// It is larger than is worth waiting for.
+    Large,
 }
 
 /// A reader's view of a flight's body: every piece, from the first, at the reader's own pace.
@@ -30,10 +42,40 @@ impl<F> FlightBody<F> {
         Self { waiter, length: None }
     }
 
+    /// How the body came in, where that is known: it is whole, or has broken off, or is larger than `most`.
+    pub fn arrived(&self, most: usize) -> Option<Arrival> {
+        self.waiter.flight.inner.lock().arrived(most)
+    }
+
+    /// Waits until that is known.
+    pub async fn arrival(&self, most: usize) -> Arrival {
+        poll_fn(|context| {
+            let mut inner = self.waiter.flight.inner.lock();
+            match inner.arrived(most) {
+                Some(arrival) => Poll::Ready(arrival),
+                None => {
+                    inner.reader(self.waiter.place).waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     /// The same body with the length that the answer's head announced.
     pub fn with_length(mut self, length: Option<u64>) -> Self {
         self.length = length;
         self
+    }
+}
+
+impl<F> Inner<F> {
+    fn arrived(&self, most: usize) -> Option<Arrival> {
+        match self.end {
+            Some(End::Whole) => Some(Arrival::Whole),
+            Some(End::Broken) => Some(Arrival::Broken),
+            None => (!self.keeping || self.held > most).then_some(Arrival::Large),
+        }
     }
 }
 
