@@ -8,6 +8,7 @@
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use metrics::Histogram;
 use parking_lot::Mutex;
@@ -15,7 +16,8 @@ use tokio::time::Instant;
 
 use crate::telemetry::Registry;
 use admit::{Gate, Priority};
-use endpoint::{EndpointSettings, EndpointState, Standing};
+use endpoint::{EndpointSettings, EndpointState};
+use health::Standing;
 use line::Line;
 use retry::Retries;
 use streams::Streams;
@@ -23,8 +25,8 @@ use tls::TlsSettings;
 
 pub use answer::{AnswerBody, AnswerError, Delimited};
 pub use config::{
-    Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, Growth, LimitConfig, LimitKey,
-    LimitMatches, RetryConfig, RetryPolicy, TlsConfig, Trust, UpstreamConfig,
+    Alpn, BreakerConfig, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, Growth, LimitConfig,
+    LimitKey, LimitMatches, Pacing, RetryConfig, RetryPolicy, TlsConfig, Trust, UpstreamConfig,
 };
 pub use counter::CallCounter;
 pub use dial::{DialError, dial};
@@ -35,6 +37,7 @@ pub use message::{
 pub use quota::{QuotaConfig, QuotaStatus};
 pub use splice::{Ended, splice};
 
+mod adaptive;
 mod admit;
 mod alarm;
 mod answer;
@@ -46,11 +49,13 @@ mod counter;
 mod dial;
 mod endpoint;
 mod gauge;
+mod health;
 mod limit;
 mod line;
 mod message;
 mod pause;
 mod pool;
+mod probe;
 mod quota;
 mod request;
 mod retry;
@@ -80,6 +85,9 @@ struct Inner {
 struct Shared {
     gate: Gate,
     retries: Retries,
+    /// The next of equals.
+    turn: AtomicUsize,
+    registry: Registry,
     seconds: Histogram,
     streams: Arc<Streams>,
     silence: Mutex<Silence>,
@@ -95,6 +103,11 @@ struct Silence {
 impl Shared {
     fn mark_answered(&self) {
         *self.silence.lock() = Silence { answered: Some(Instant::now()), since: None };
+    }
+
+    /// Whether any call was answered after `then`.
+    fn has_answered_since(&self, then: Instant) -> bool {
+        self.silence.lock().answered.is_some_and(|answered| answered > then)
     }
 
     /// A call that began at `began` got no answer: the silence began then, unless others were answered
@@ -177,11 +190,13 @@ impl Upstream {
         let shared = Arc::new(Shared {
             gate: Gate::new(&config.name, &config.limits, registry),
             retries: Retries::new(&config.name, registry),
+            turn: AtomicUsize::new(0),
+            registry: registry.clone(),
             seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
             streams: Streams::new(&config.name, registry),
             silence: Mutex::default(),
         });
-        let endpoints = endpoints(&config, &[])?;
+        let endpoints = endpoints(&config, &[], registry)?;
         let strangers = Line::new(stranger_places(&config));
         Ok(Self(Arc::new(Inner { config, endpoints, shared, strangers })))
     }
@@ -192,7 +207,7 @@ impl Upstream {
     /// [`Upstream::apply_limits`] on; until then, and after an error, the old upstream is as it was.
     pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
         config.validate()?;
-        let endpoints = endpoints(&config, &self.0.endpoints)?;
+        let endpoints = endpoints(&config, &self.0.endpoints, &self.0.shared.registry)?;
         let strangers = Arc::clone(&self.0.strangers);
         Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared), strangers })))
     }
@@ -237,6 +252,10 @@ impl Upstream {
         request: Outgoing,
         terms: Terms<'a>,
     ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        if self.0.config.pacing == Pacing::Adaptive {
+            let all: usize = self.0.endpoints.iter().map(|endpoint| endpoint.places.limit()).sum();
+            self.0.strangers.set_limit((all / 4).max(1));
+        }
         self.send_by(request, Priority::Stranger { places: &self.0.strangers }, terms)
     }
 
@@ -272,7 +291,7 @@ impl Upstream {
             index,
             id: endpoint.id,
             address: endpoint.settings.endpoint().to_string(),
-            up: endpoint.standing() == Standing::Up,
+            up: endpoint.health.standing() == Standing::Up,
             open_connections: endpoint.connector.open.get(),
             in_flight: endpoint.in_flight(),
         };
@@ -283,7 +302,7 @@ impl Upstream {
     /// none is up.
     pub fn first_up(&self) -> EndpointId {
         let endpoints = &self.0.endpoints;
-        endpoints.iter().find(|e| e.standing() == Standing::Up).unwrap_or(&endpoints[0]).id
+        endpoints.iter().find(|e| e.health.standing() == Standing::Up).unwrap_or(&endpoints[0]).id
     }
 
     /// Calls that wait for a limit, a pause or a place in flight.
@@ -321,6 +340,7 @@ fn stranger_places(config: &UpstreamConfig) -> usize {
 fn endpoints(
     config: &UpstreamConfig,
     old: &[Arc<EndpointState>],
+    registry: &Registry,
 ) -> Result<Vec<Arc<EndpointState>>, UpstreamError> {
     let secure = config.endpoints.iter().any(|endpoint| endpoint.scheme() == EndpointScheme::Https);
     let tls = if secure { Some(TlsSettings::load(&config.tls, config.alpn)?) } else { None };
@@ -328,7 +348,7 @@ fn endpoints(
         let settings = EndpointSettings::new(config, endpoint, tls.as_ref());
         match old.iter().find(|state| state.settings == settings) {
             Some(state) => Arc::clone(state),
-            None => EndpointState::new(settings),
+            None => EndpointState::new(settings, &config.name, registry),
         }
     };
     Ok(config.endpoints.iter().map(state).collect())

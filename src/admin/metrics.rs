@@ -30,6 +30,10 @@ const HELP: &[(&str, &str)] = &[
         "Whether calls to an endpoint are held back after failures: 0 closed, 1 half open, 2 open",
     ),
     (
+        "forebay_concurrency_limit",
+        "How many calls at once an endpoint is found to bear, where that is learnt",
+    ),
+    (
         "forebay_quota_remaining",
         "The share that is left in the emptiest of the API's own buckets of each kind: 1 is all that may be used",
     ),

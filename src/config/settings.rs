@@ -154,6 +154,7 @@ impl Settings {
                 if bears.stray_close { ContradictoryClose::KeepOpen } else { ContradictoryClose::Obey };
             config.failures = dialect.failures();
             config.quota.reading = dialect.quota_reading();
+            config.probe = dialect.probe();
             upstream.site.dialect = dialect;
             upstream.rules = Some(rules.clone());
         }

@@ -148,14 +148,14 @@ upstreams:
     limits:
       - {per: [nothing], rate: 5, burst: 1}
       - {per: [nothing], rate: 5/s, burst: 0}
-    concurrency: adaptive
+    concurrency: adaptiv
     timeouts: {connect: 0s, idle: 5}
     audit: 1
     mode: observe
     feed: {every: 1ms, ceiling: 0s}
     sync: [{path: x, every: 0s}]
     retry: {attempts: 0, throttled: {base: 9s}, transient: {attempts: 11, growth: x}}
-    breaker: {}
+    breaker: {failures: 0, open_for: 0s}
     credential_file: f
   spare lab: {endpoints: []}
 ";
@@ -189,7 +189,7 @@ upstreams:
         "forebay.yaml:15:19: `a b` is not the name of a header field",
         "forebay.yaml:17:32: `5` is not a rate",
         "forebay.yaml:18:44: a burst is at least one",
-        "forebay.yaml:19:18: `adaptive` is part of the contract but not built yet",
+        "forebay.yaml:19:18: invalid value: string \"adaptiv\", expected a number from 1 to 10000, or `adaptive`",
         "forebay.yaml:20:25: a timeout is more than zero",
         "forebay.yaml:20:35: `5` is not a duration",
         "forebay.yaml:21:12: `1` is not a share",
@@ -202,7 +202,8 @@ upstreams:
         "forebay.yaml:25:37: `base` is at most `cap`",
         "forebay.yaml:25:71: from 1 to 10, the first time included",
         "forebay.yaml:25:83: unknown variant `x`, expected one of",
-        "forebay.yaml:26:5: `breaker` is part of the contract but not built yet",
+        "forebay.yaml:26:25: from 1 to 1000",
+        "forebay.yaml:26:38: more than zero",
         "forebay.yaml:27:22: `f` cannot be read",
         "forebay.yaml:28:3: the name of an upstream has",
         "forebay.yaml:28:26: at least one endpoint is needed",

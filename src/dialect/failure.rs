@@ -23,6 +23,17 @@ impl Dialect {
         }
     }
 
+    /// The path of a read that costs the API next to nothing and needs no credential.
+    pub fn probe(self) -> &'static str {
+        match self {
+            // The realms to choose from before a login, from memory. Whatever asks for a credential and
+            // gets none is answered after 3 s only.
+            Dialect::Proxmox => "/api2/json/access/domains",
+            Dialect::Azure => "/metadata/endpoints?api-version=2022-09-01",
+            Dialect::Plain => "/",
+        }
+    }
+
     /// Whether an answer with this status means that the API, or a part of it, is down.
     pub fn is_outage(self, status: StatusCode) -> bool {
         self.failures().is_outage(status)

@@ -142,7 +142,8 @@ impl Gate {
         }
     }
 
-    /// Waits until the call may be sent, and charges it. What comes is its place in flight.
+    /// Waits until the call may be sent, and charges it. What comes is its place in flight;
+    /// `None` if the endpoint has become one to which no call goes.
     pub(super) async fn admit(
         &self,
         visit: &mut Visit<'_>,
@@ -150,9 +151,9 @@ impl Gate {
         charge: Charge,
         endpoint: EndpointId,
         places: &Arc<Line>,
-    ) -> Result<Spot, SendError> {
+    ) -> Result<Option<Spot>, SendError> {
         if let Priority::Background = visit.priority {
-            return self.pass_by(visit, call, charge, endpoint, places);
+            return self.pass_by(visit, call, charge, endpoint, places).map(Some);
         }
         let result = self.pass(visit, call, charge, endpoint, places).await;
         if visit.place.take().is_some() || visit.queued {
@@ -176,7 +177,7 @@ impl Gate {
         charge: Charge,
         endpoint: EndpointId,
         places: &Arc<Line>,
-    ) -> Result<Spot, SendError> {
+    ) -> Result<Option<Spot>, SendError> {
         self.stand_among_strangers(visit, call).await?;
         self.wait_for_pause(visit).await?;
         let limits: Vec<Arc<Limit>> = self.limits.read().clone();
@@ -209,7 +210,10 @@ impl Gate {
                 Some(spot) => spot,
                 None => {
                     self.take_place(visit)?;
-                    visit.by_deadline(places.stand(call.claim())).await?
+                    match visit.by_deadline(places.stand(call.claim())).await? {
+                        Some(spot) => spot,
+                        None => return Ok(None),
+                    }
                 }
             };
             if self.pause.until().is_some() {
@@ -227,7 +231,7 @@ impl Gate {
             if let Some(reserved) = reserved {
                 visit.paid = Some(Box::new(reserved.take()));
             }
-            return Ok(spot);
+            return Ok(Some(spot));
         }
     }
 
@@ -248,7 +252,7 @@ impl Gate {
                 let waiting = self.strangers_waiting.enter_below(visit.bounds.length.div_ceil(4));
                 let _waiting = waiting.ok_or(SendError::QueueFull { retry_after })?;
                 visit.queued = true;
-                Some(visit.by_deadline(places.stand(call.claim())).await?)
+                visit.by_deadline(places.stand(call.claim())).await?
             }
         };
         Ok(())

@@ -3,6 +3,8 @@
 //! Invariant: a request is sent a second time only if the first provably never left, or if it is a
 //! safe one (RFC 9110 §9.2.2) that whoever sends it has not declared to be none.
 
+mod choice;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +16,13 @@ use tokio::time::Instant;
 use super::Shared;
 use super::admit::{Charge, Priority, QueueBounds};
 use super::answer::{AnswerBody, Delimited, Exchange, Place};
-use super::config::{EndpointId, UpstreamConfig};
+use super::config::UpstreamConfig;
 use super::connect::Speak;
 use super::counter::{Attempt, Left};
-use super::endpoint::{EndpointState, Lease, Reuse, Source, Standing};
+use super::endpoint::{EndpointState, Lease, Reuse, Source};
+use super::health::Fault;
 use super::limit::Charged;
-use super::message::{Answer, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms, Urgency};
+use super::message::{Answer, CallKind, Outgoing, Repeat, SendError, Terms, Urgency};
 use super::pause;
 use super::request::{Progress, Protocol, Template};
 use super::retry::Failed;
@@ -43,13 +46,13 @@ enum Failure {
 }
 
 /// Sends `call` to one of the endpoints, and once more where `terms`, the retries and the time allow it.
-pub(super) async fn send(
-    config: &UpstreamConfig,
-    endpoints: &[Arc<EndpointState>],
-    shared: &Shared,
+pub(super) async fn send<'a>(
+    config: &'a UpstreamConfig,
+    endpoints: &'a [Arc<EndpointState>],
+    shared: &'a Shared,
     mut call: Outgoing,
-    priority: Priority<'_>,
-    terms: Terms<'_>,
+    priority: Priority<'a>,
+    terms: Terms<'a>,
 ) -> Result<Answer, SendError> {
     let template = Template::new(&mut call);
     let (lines, bytes) = template.head_size();
@@ -82,25 +85,37 @@ pub(super) async fn send(
         charges: terms.charges,
         patience: config.first_byte_timeout,
         avoid: None,
+        tried: None,
     };
     let mut attempt = (1, began);
+    // In a box, because hardly any call has one.
+    let mut before: Option<Box<SendError>> = None;
     loop {
+        call.tried = None;
         let result = call.over(endpoints, priority).await;
+        // That the next one was held back is no news; what the call failed with is.
+        if let Some(before) = before
+            && call.tried.is_none()
+            && let Err(SendError::Unreachable) = result
+        {
+            return Err(*before);
+        }
         match &result {
             Ok(_) => shared.mark_answered(),
             Err(error) if error.is_silence() => shared.mark_silent(attempt.1),
             Err(_) => {}
         }
         let Some(mut failed) = call.failed(&result, attempt.1) else { return result };
-        failed.repeatable &= !matches!(priority, Priority::Background);
+        // Where all calls are held back, the next one is too.
+        failed.repeatable &= call.tried.is_some() && !matches!(priority, Priority::Background);
         let pause = shared.retries.after(&config.retry, failed, attempt.0, deadline);
         let Some(pause) = pause else { return result };
-        call.avoid = result.as_ref().ok().map(|answer| answer.endpoint).or(call.avoid);
+        call.avoid = call.tried;
         if let Some(troubled) = terms.troubled {
             troubled(result.as_ref().ok().map(|answer| answer.parts.status));
         }
         // Its place is somebody else's meanwhile.
-        drop(result);
+        before = result.err().map(Box::new);
         // Boxed, so that the many calls which are answered at once do not carry the room for a timer.
         Box::pin(tokio::time::sleep(pause)).await;
         attempt = (attempt.0 + 1, Instant::now());
@@ -121,11 +136,13 @@ struct Call<'a> {
     charges: &'a [QuotaCharge],
     /// How long the head of an answer may take.
     patience: Duration,
-    /// The endpoint that failed, which is tried again only if there is no other.
-    avoid: Option<EndpointId>,
+    /// The endpoint where it failed before, if it is sent again: that one is tried only if there is no other.
+    avoid: Option<&'a Arc<EndpointState>>,
+    /// The endpoint that it tried last, this time.
+    tried: Option<&'a Arc<EndpointState>>,
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
     /// What a retry depends on; `None` where the API did not fail.
     fn failed(&self, result: &Result<Answer, SendError>, began: Instant) -> Option<Failed> {
         let effect = match self.call.kind {
@@ -154,8 +171,8 @@ impl Call<'_> {
 
     async fn over(
         &mut self,
-        endpoints: &[Arc<EndpointState>],
-        priority: Priority<'_>,
+        endpoints: &'a [Arc<EndpointState>],
+        priority: Priority<'a>,
     ) -> Result<Answer, SendError> {
         let bounds = QueueBounds {
             length: self.config.queue_length,
@@ -164,12 +181,12 @@ impl Call<'_> {
         };
         let mut visit = self.shared.gate.visit(bounds, priority);
         let mut charge = Charge::All;
-        // With nowhere else to go, a call is always tried: it is refused as fast as it would be here.
-        let only = (endpoints.len() == 1).then(|| &endpoints[0]);
-        for _ in 0..endpoints.len() {
-            let Some(endpoint) = only.or_else(|| choose(endpoints, self.call.endpoint, self.avoid)) else {
-                break;
-            };
+        // Each endpoint may be tried once. Whoever waits at one to which no call goes any more is sent away, and
+        // chooses again: that costs half of a try, so that it ends.
+        let mut left = 2 * endpoints.len();
+        while left > 0 {
+            left -= 1;
+            let Some(endpoint) = self.choose(endpoints) else { break };
             let load = endpoint.load.enter();
             let charged = Charged {
                 kind: self.call.kind,
@@ -180,12 +197,18 @@ impl Call<'_> {
             };
             let gate = &self.shared.gate;
             let spot = gate.admit(&mut visit, &charged, charge, endpoint.id, &endpoint.places).await?;
+            let Some(spot) = spot else { continue };
             charge = Charge::ThisEndpoint;
-            // It may have gone down while this call waited, or another call may have claimed the probe.
-            if only.is_none() && !endpoint.claim() {
+            // It may have gone down while this call waited, or another call may have claimed the trial.
+            if !endpoint.may_be_tried(endpoints.len()) {
                 continue;
             }
-            if let Some(received) = self.at(endpoint).await? {
+            left = left.saturating_sub(1);
+            self.tried = Some(endpoint);
+            let in_flight = endpoint.places.taken();
+            let received = self.at(endpoint).await;
+            self.judge(endpoint, &received, in_flight);
+            if let Some(received) = received? {
                 let streams = Arc::clone(&self.shared.streams);
                 let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger(), streams };
                 let answer = self.answer(endpoint, place, visit.waited(), received)?;
@@ -219,7 +242,10 @@ impl Call<'_> {
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::NotSent) if source == Source::IdleOrNew && reuse == Reuse::Reused => {}
                 // A new connection that takes no request is as good as none.
-                Err(Failure::NotSent) => return Ok(None),
+                Err(Failure::NotSent) => {
+                    endpoint.failed(Fault::Prompt);
+                    return Ok(None);
+                }
                 Err(Failure::ClosedUnanswered(error)) => {
                     let again = source == Source::IdleOrNew
                         && self.template.method.is_safe()
@@ -339,23 +365,6 @@ fn is_chunked(headers: &http::HeaderMap) -> bool {
     let last = headers.get_all(TRANSFER_ENCODING).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()).and_then(|value| value.rsplit(',').next());
     last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
-}
-
-/// The endpoint to try next: the one asked for if it is up, else the one with the least to do.
-fn choose(
-    endpoints: &[Arc<EndpointState>],
-    choice: EndpointChoice,
-    avoid: Option<EndpointId>,
-) -> Option<&Arc<EndpointState>> {
-    let usable = |endpoint: &&Arc<EndpointState>| endpoint.standing() != Standing::Down;
-    if let EndpointChoice::Prefer(id) = choice
-        && let Some(endpoint) = endpoints.iter().filter(usable).find(|endpoint| endpoint.id == id)
-    {
-        return Some(endpoint);
-    }
-    // The first of equals; an endpoint due for a probe comes before one that is known to be up only
-    // if it is less busy, which after its downtime it is.
-    endpoints.iter().filter(usable).min_by_key(|endpoint| (Some(endpoint.id) == avoid, endpoint.load.get()))
 }
 
 /// Waits for the head of the answer as long as the request's content moves on, and for the timeout

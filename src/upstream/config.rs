@@ -14,7 +14,7 @@ use crate::semantics::failure::FailureStatuses;
 
 mod resilience;
 
-pub use resilience::{Growth, RetryConfig, RetryPolicy};
+pub use resilience::{BreakerConfig, Growth, Pacing, RetryConfig, RetryPolicy};
 
 /// More calls at once than any endpoint has sockets for.
 const MOST_PLACES: usize = 65_536;
@@ -32,8 +32,10 @@ pub struct UpstreamConfig {
     pub alpn: Alpn,
     /// What may reach the API; a call must pass every limit that matches it.
     pub limits: Vec<LimitConfig>,
-    /// Calls in flight per endpoint.
+    /// Calls in flight per endpoint, at most.
     pub concurrency: usize,
+    /// Whether so many always, or as many as an endpoint bears.
+    pub pacing: Pacing,
     /// Calls that may wait over the whole upstream.
     pub queue_length: usize,
     /// How long one call may wait.
@@ -60,6 +62,10 @@ pub struct UpstreamConfig {
     pub retry: RetryConfig,
     /// How calls are charged to the API's own buckets.
     pub quota: QuotaConfig,
+    /// When calls to an endpoint are held back.
+    pub breaker: BreakerConfig,
+    /// A cheap read that asks for no credential, to find out whether an endpoint answers.
+    pub probe: &'static str,
 }
 
 impl UpstreamConfig {
@@ -72,6 +78,7 @@ impl UpstreamConfig {
             alpn: Alpn::Http1Only,
             limits: Vec::new(),
             concurrency: 16,
+            pacing: Pacing::Fixed,
             queue_length: 1000,
             queue_wait: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(3),
@@ -85,7 +92,14 @@ impl UpstreamConfig {
             failures: FailureStatuses::COMMON,
             retry: RetryConfig::default(),
             quota: QuotaConfig::default(),
+            breaker: BreakerConfig::default(),
+            probe: "/",
         }
+    }
+
+    /// Lets each endpoint have as many calls in flight as it bears.
+    pub fn adapt(&mut self) {
+        (self.pacing, self.concurrency) = (Pacing::Adaptive, super::adaptive::MOST);
     }
 
     /// Checks what the types cannot hold.

@@ -31,6 +31,11 @@ impl CallCounter {
         self.count(0);
     }
 
+    /// The same number for calls of the same rule and cause.
+    pub(super) fn kind(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
     fn count(&self, class: usize) {
         self.0[class].increment(1);
     }

@@ -6,20 +6,23 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::client::conn::http2;
-use parking_lot::Mutex;
-use tokio::time::Instant;
 
-use super::config::{Alpn, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, UpstreamConfig};
+use super::adaptive::{Adaptive, Sample};
+use super::config::{
+    Alpn, BreakerConfig, ContradictoryClose, Endpoint, EndpointId, EndpointScheme, Pacing, UpstreamConfig,
+};
 use super::connect::{Connector, Fresh, Speak};
 use super::connection::Connection;
+use super::counter::CallCounter;
 use super::gauge::Gauge;
+use super::health::{Change, Fault, Health, Standing};
 use super::line::Line;
 use super::pool::Pool;
+use super::probe;
 use super::request::SendBody;
 use super::tls::TlsSettings;
-
-/// How long an endpoint that could not be connected to is left alone.
-pub(super) const DOWN_FOR: Duration = Duration::from_secs(2);
+use crate::semantics::failure::FailureStatuses;
+use crate::telemetry::Registry;
 
 /// What of the configuration makes an endpoint's connections what they are. A reload that leaves it
 /// as it is keeps them.
@@ -29,10 +32,14 @@ pub(super) struct EndpointSettings {
     tls: Option<TlsSettings>,
     alpn: Alpn,
     concurrency: usize,
+    pacing: Pacing,
     connect_timeout: Duration,
     pool_idle: Duration,
     requests_per_connection: Option<u32>,
     contradictory_close: ContradictoryClose,
+    breaker: BreakerConfig,
+    pub(super) failures: FailureStatuses,
+    pub(super) probe: &'static str,
 }
 
 impl EndpointSettings {
@@ -46,10 +53,14 @@ impl EndpointSettings {
             tls,
             alpn: config.alpn,
             concurrency: config.concurrency,
+            pacing: config.pacing,
             connect_timeout: config.connect_timeout,
             pool_idle: config.pool_idle,
             requests_per_connection: config.requests_per_connection,
             contradictory_close: config.contradictory_close,
+            breaker: config.breaker,
+            failures: config.failures,
+            probe: config.probe,
         }
     }
 
@@ -73,16 +84,13 @@ pub(super) struct EndpointState {
     http2: tokio::sync::Mutex<Option<http2::SendRequest<SendBody>>>,
     /// The server was offered HTTP/2 and did not take it.
     only_http1: AtomicBool,
-    down_until: Mutex<Option<Instant>>,
-}
-
-/// What a call may try.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
-    Up,
-    /// It was down; whoever asks first may try it.
-    Probe,
-    Down,
+    pub(super) health: Health,
+    /// What it bears, where that is learnt.
+    adaptive: Option<Adaptive>,
+    /// Somebody looks after it.
+    cared_for: AtomicBool,
+    /// Calls of our own to find out whether it answers.
+    pub(super) probes: CallCounter,
 }
 
 /// A connection for one call.
@@ -108,7 +116,15 @@ pub(super) enum Source {
 }
 
 impl EndpointState {
-    pub(super) fn new(settings: EndpointSettings) -> Arc<Self> {
+    pub(super) fn new(settings: EndpointSettings, upstream: &str, registry: &Registry) -> Arc<Self> {
+        let address = settings.endpoint.to_string();
+        let labels = [("upstream", upstream), ("endpoint", &address)];
+        let breaker = registry.gauge("forebay_breaker_state", &labels);
+        let adaptive = match settings.pacing {
+            Pacing::Fixed => None,
+            Pacing::Adaptive => Some(Adaptive::new(registry.gauge("forebay_concurrency_limit", &labels))),
+        };
+        let places = adaptive.as_ref().map_or(settings.concurrency, Adaptive::limit);
         Arc::new(Self {
             id: settings.endpoint.id(),
             host_field: settings.endpoint.host_field(),
@@ -121,43 +137,86 @@ impl EndpointState {
             },
             pool: Pool::new(settings.pool_idle, settings.requests_per_connection),
             load: Gauge::default(),
-            places: Line::new(settings.concurrency),
+            places: Line::new(places),
+            adaptive,
             http2: tokio::sync::Mutex::new(None),
             only_http1: AtomicBool::new(false),
-            down_until: Mutex::new(None),
+            health: Health::new(settings.breaker, breaker),
+            cared_for: AtomicBool::new(false),
+            probes: CallCounter::new(registry, upstream, "none", "probe"),
             settings,
         })
     }
 
-    /// Whether a call may go here now.
-    pub(super) fn standing(&self) -> Standing {
-        match *self.down_until.lock() {
-            None => Standing::Up,
-            Some(until) if Instant::now() >= until => Standing::Probe,
-            Some(_) => Standing::Down,
+    /// It answered a call.
+    pub(super) fn succeeded(self: &Arc<Self>) {
+        if !self.health.is_well() {
+            self.act_on(self.health.succeeded());
         }
     }
 
-    /// Claims the probe of an endpoint that was down; false if another call has claimed it.
-    pub(super) fn claim(&self) -> bool {
-        let mut down_until = self.down_until.lock();
-        let now = Instant::now();
-        match *down_until {
-            None => true,
-            Some(until) if now >= until => {
-                *down_until = Some(now + DOWN_FOR.max(self.settings.connect_timeout));
-                true
+    /// It failed a call.
+    pub(super) fn failed(self: &Arc<Self>, fault: Fault) {
+        self.act_on(self.health.failed(fault));
+    }
+
+    /// Acts on what has become of its health.
+    pub(super) fn act_on(self: &Arc<Self>, change: Change) {
+        match change {
+            Change::None => {}
+            Change::Places => self.set_places(),
+            Change::Opened => {
+                // Whoever waits may find another endpoint, or hear that there is none.
+                self.places.dismiss();
+                if !self.cared_for.swap(true, Ordering::AcqRel) {
+                    tokio::spawn(probe::look_after(Arc::downgrade(self)));
+                }
             }
-            Some(_) => false,
         }
     }
 
-    fn mark_down(&self) {
-        *self.down_until.lock() = Some(Instant::now() + DOWN_FOR);
+    fn set_places(&self) {
+        let bears = self.adaptive.as_ref().map_or(self.settings.concurrency, Adaptive::limit);
+        self.places.set_limit(self.health.places(bears.min(self.settings.concurrency)));
     }
 
-    fn mark_up(&self) {
-        *self.down_until.lock() = None;
+    /// Whether it is learnt how many calls it bears.
+    pub(super) fn learns(&self) -> bool {
+        self.adaptive.is_some()
+    }
+
+    /// Learns from a call that was answered.
+    pub(super) fn learn(&self, kind: usize, in_flight: usize, took: Duration) {
+        if let Some(adaptive) = &self.adaptive
+            && adaptive.learn(Sample { kind, in_flight, took })
+        {
+            self.set_places();
+        }
+    }
+
+    /// Learns from one that failed as calls fail which are too many.
+    pub(super) fn learn_failure(&self) {
+        if self.adaptive.as_ref().is_some_and(Adaptive::failed) {
+            self.set_places();
+        }
+    }
+
+    /// Whether it has still to be looked after: it may have failed once more just as it was well.
+    pub(super) fn is_looked_after(&self) -> bool {
+        self.cared_for.store(false, Ordering::Release);
+        self.health.standing() != Standing::Up && !self.cared_for.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether a call that has waited for it may go there; of `all` endpoints it is one.
+    pub(super) fn may_be_tried(&self, all: usize) -> bool {
+        self.health.is_well()
+            || self.health.claim(self.settings.connect_timeout)
+            || (all == 1 && self.health.standing() == Standing::Refusing)
+    }
+
+    /// How much it has to do for its places, in thousandths.
+    pub(super) fn busy(&self) -> usize {
+        (self.load.get() + 1) * 1_000 / self.places.limit().max(1)
     }
 
     /// Calls in flight, tunnels not counted.
@@ -165,8 +224,8 @@ impl EndpointState {
         self.places.taken()
     }
 
-    /// A connection, from the pool or new. A failure to connect marks the endpoint as down.
-    pub(super) async fn lease(&self, speak: Speak, source: Source) -> std::io::Result<Lease> {
+    /// A connection, from the pool or new.
+    pub(super) async fn lease(self: &Arc<Self>, speak: Speak, source: Source) -> std::io::Result<Lease> {
         let multiplex = speak == Speak::Any
             && self.settings.alpn == Alpn::Http2Preferred
             && self.settings.tls.is_some()
@@ -177,7 +236,6 @@ impl EndpointState {
             if source == Source::IdleOrNew
                 && let Some(sender) = shared.as_ref().filter(|sender| sender.is_ready())
             {
-                self.mark_up();
                 return Ok(Lease::Http2(sender.clone(), Reuse::Reused));
             }
             // Another call may have learnt meanwhile that the server takes HTTP/1.1 only; then each
@@ -199,7 +257,6 @@ impl EndpointState {
             && speak == Speak::Any
             && let Some(connection) = self.pool.checkout()
         {
-            self.mark_up();
             return Ok(Lease::Http1(connection));
         }
         match self.connect(speak).await? {
@@ -212,19 +269,14 @@ impl EndpointState {
         }
     }
 
-    async fn connect(&self, speak: Speak) -> std::io::Result<Fresh> {
+    async fn connect(self: &Arc<Self>, speak: Speak) -> std::io::Result<Fresh> {
         // Most calls find a connection; those need not carry the room for making one.
-        match Box::pin(self.connector.connect(speak)).await {
-            Ok(fresh) => {
-                self.mark_up();
-                Ok(fresh)
-            }
-            Err(error) => {
-                self.mark_down();
-                tracing::warn!(endpoint = %self.settings.endpoint, %error, "cannot connect");
-                Err(error)
-            }
+        let connected = Box::pin(self.connector.connect(speak)).await;
+        if let Err(error) = &connected {
+            self.failed(Fault::connecting(error));
+            tracing::warn!(endpoint = %self.settings.endpoint, %error, "cannot connect");
         }
+        connected
     }
 
     /// Closes idle connections; the shared HTTP/2 one once its streams have ended.

@@ -245,7 +245,8 @@ impl Turn {
 
     /// Waits until it is this call's turn.
     pub(super) async fn enter(&mut self) {
-        self.spot = Some(self.bucket.turnstile.stand(self.claim).await);
+        self.spot = self.bucket.turnstile.stand(self.claim).await;
+        debug_assert!(self.spot.is_some(), "nobody is dismissed from a limit");
     }
 
     /// How long the calls ahead will take at the least.

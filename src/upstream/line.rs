@@ -70,7 +70,16 @@ struct Queue {
 #[derive(Default)]
 struct Ticket {
     waker: Option<Waker>,
-    has_place: bool,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Fate {
+    #[default]
+    Waits,
+    HasPlace,
+    /// It is no use to wait here any more.
+    Dismissed,
 }
 
 /// The equally urgent.
@@ -126,6 +135,21 @@ impl Line {
         }
     }
 
+    /// Sends all that wait away, without a place.
+    pub(super) fn dismiss(&self) {
+        let mut queue = self.queue.lock();
+        let mut wakers = Vec::new();
+        for number in std::mem::take(&mut queue.by_age).into_keys() {
+            let ticket = queue.tickets.get_mut(&number).expect("whoever is in line has a ticket");
+            ticket.fate = Fate::Dismissed;
+            wakers.extend(ticket.waker.take());
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+        queue.forget_if_empty();
+        drop(queue);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
     /// How many may be in it at once from now on. Those that have places keep them.
     pub(super) fn set_limit(&self, limit: usize) {
         if self.limit.swap(limit, Ordering::SeqCst) < limit && self.waiting.load(Ordering::SeqCst) > 0 {
@@ -174,20 +198,22 @@ impl Drop for Spot {
 }
 
 impl Future for Wait {
-    type Output = Spot;
+    /// `None` for whoever was dismissed.
+    type Output = Option<Spot>;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Spot> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Spot>> {
         let number = self.number.expect("polled again after it was ready");
         let mut queue = self.line.queue.lock();
         let ticket = queue.tickets.get_mut(&number).expect("there until it is taken out here or by the drop");
-        if !ticket.has_place {
+        let fate = ticket.fate;
+        if fate == Fate::Waits {
             ticket.waker = Some(cx.waker().clone());
             return Poll::Pending;
         }
         queue.tickets.remove(&number);
         drop(queue);
         self.number = None;
-        Poll::Ready(Spot(Arc::clone(&self.line)))
+        Poll::Ready((fate == Fate::HasPlace).then(|| Spot(Arc::clone(&self.line))))
     }
 }
 
@@ -195,13 +221,17 @@ impl Drop for Wait {
     fn drop(&mut self) {
         let Some(number) = self.number.take() else { return };
         let mut queue = self.line.queue.lock();
-        let has_place = queue.tickets.remove(&number).is_some_and(|ticket| ticket.has_place);
-        if has_place {
-            drop(queue);
-            return self.line.vacate();
+        match queue.tickets.remove(&number).map(|ticket| ticket.fate) {
+            Some(Fate::HasPlace) => {
+                drop(queue);
+                self.line.vacate();
+            }
+            Some(Fate::Waits) => {
+                queue.leave(number, self.claim);
+                self.line.waiting.fetch_sub(1, Ordering::SeqCst);
+            }
+            Some(Fate::Dismissed) | None => {}
         }
-        queue.leave(number, self.claim);
-        self.line.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -232,7 +262,7 @@ impl Queue {
         self.classes[claim.urgency as usize].serve(claim.principal, number);
         self.forget_if_empty();
         let ticket = self.tickets.get_mut(&number).expect("whoever is in line has a ticket");
-        ticket.has_place = true;
+        ticket.fate = Fate::HasPlace;
         ticket.waker.take()
     }
 

@@ -1,8 +1,10 @@
 //! The upstream against real sockets: a scripted server says byte for byte what an API might.
 
 mod answers;
+mod breaker;
 mod connections;
 mod endpoints;
+mod fairness;
 mod kept;
 mod limits;
 mod quotas;

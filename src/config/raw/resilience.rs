@@ -55,3 +55,13 @@ pub enum RawGrowth {
     /// It stays.
     Constant,
 }
+
+/// When calls to an endpoint are held back: after failures in a row, until it is found to answer.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawBreaker {
+    /// So many failures in a row, from 1 to 1000. Default: 5.
+    pub failures: Option<u32>,
+    /// For so long at most; a cheap call of forebay's own, made every second, ends it earlier. Default: 10s.
+    pub open_for: Option<Span>,
+}

@@ -8,8 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, SeqAccess, Visitor};
 
-use super::resilience::RawRetry;
-use crate::rules::raw::NotBuilt;
+use super::resilience::{RawBreaker, RawRetry};
 use crate::units::{Rate, Share, Span};
 
 /// One API.
@@ -40,7 +39,7 @@ pub struct RawUpstream {
     /// How much of the API's own quotas, where it has some that are known, is for calls from here; the rest
     /// is for others that use the same principals. Default: 80%.
     pub quota: Option<Share>,
-    /// Calls in flight per endpoint. Default: 16.
+    /// Calls in flight per endpoint: a number, or `adaptive` for as many as it bears. Default: 16.
     pub concurrency: Option<Concurrency>,
     /// Calls on one connection, after which another is made. Default: what the API's server allows (90 for
     /// Proxmox, which closes after 100), else without end.
@@ -68,8 +67,9 @@ pub struct RawUpstream {
     pub sync: Vec<RawSync>,
     /// What is sent again when the API fails.
     pub retry: Option<RawRetry>,
-    /// Not built yet.
-    pub breaker: Option<NotBuilt>,
+    /// When calls to an endpoint are held back.
+    #[serde(default)]
+    pub breaker: RawBreaker,
 }
 
 /// TLS towards the API.
@@ -119,7 +119,7 @@ pub enum RawLimitMatch {
     All,
 }
 
-/// Calls in flight: a number, or `adaptive`, which is not built yet.
+/// Calls in flight: a number, or `adaptive`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Concurrency {
     /// So many.

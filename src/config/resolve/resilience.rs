@@ -1,14 +1,31 @@
 //! What a configuration says about failures.
 
 use super::Resolver;
-use crate::config::raw::{RawGrowth, RawRetry, RawRetryPolicy};
+use crate::config::raw::{RawBreaker, RawGrowth, RawRetry, RawRetryPolicy};
 use crate::rules::document::{Step, at};
-use crate::upstream::{Growth, RetryConfig, RetryPolicy};
+use crate::upstream::{BreakerConfig, Growth, RetryConfig, RetryPolicy};
 
 /// More of them in a row are no retry but a way to wear an API down.
 const MOST_ATTEMPTS: u32 = 10;
 
+/// Who lets more fail wants no breaker, and would notice it years later.
+const MOST_FAILURES: u32 = 1_000;
+
 impl Resolver<'_> {
+    /// When calls to an endpoint are held back.
+    pub(super) fn breaker(&mut self, raw: &RawBreaker, here: &[Step]) -> BreakerConfig {
+        let default = BreakerConfig::default();
+        let failures = raw.failures.unwrap_or(default.failures);
+        if !(1..=MOST_FAILURES).contains(&failures) {
+            self.error(&[here, &at!["failures"]].concat(), format!("from 1 to {MOST_FAILURES}"));
+        }
+        let open_for = raw.open_for.map_or(default.open_for, |span| span.0);
+        if open_for.is_zero() {
+            self.error(&[here, &at!["open_for"]].concat(), "more than zero");
+        }
+        BreakerConfig { failures, open_for }
+    }
+
     /// What is sent again.
     pub(super) fn retry(&mut self, raw: Option<&RawRetry>, here: &[Step]) -> RetryConfig {
         let default = RetryConfig::default();

@@ -26,8 +26,6 @@ impl Resolver<'_> {
     pub(super) fn upstream(&mut self, name: &str, raw: &RawUpstream) -> (UpstreamSettings, Option<RuleSet>) {
         let here = at!["upstreams", name];
         let under = |key: &str| [&here[..], &at![key]].concat();
-        let keys = [("breaker", raw.breaker.is_some())];
-        self.not_built(&here, &keys, "");
         let label = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || name.len() > 64 || !name.bytes().all(label) {
             let message = "the name of an upstream has up to 64 letters, digits, `-`, `_` and `.`";
@@ -46,9 +44,7 @@ impl Resolver<'_> {
         config.tls = self.tls(&raw.tls, &under("tls"));
         match raw.concurrency {
             Some(Concurrency::Fixed(calls)) => config.concurrency = calls as usize,
-            Some(Concurrency::Adaptive) => {
-                self.error(&under("concurrency"), "`adaptive` is part of the contract but not built yet");
-            }
+            Some(Concurrency::Adaptive) => config.adapt(),
             None => {}
         }
         config.requests_per_connection = raw.requests_per_connection.map(NonZeroU32::get);
@@ -72,6 +68,7 @@ impl Resolver<'_> {
                 None => {}
             }
         }
+        config.breaker = self.breaker(&raw.breaker, &under("breaker"));
         config.retry = self.retry(raw.retry.as_ref(), &under("retry"));
         match raw.quota {
             Some(Share(share)) if share <= 0.0 => {

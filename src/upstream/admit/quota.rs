@@ -30,8 +30,8 @@ impl Gate {
         let mut reserved = Box::new(Reserved(SmallVec::new()));
         for cell in cells {
             let _spot = match &cell.turnstile {
-                Some(turnstile) => Some(match turnstile.try_take() {
-                    Some(spot) => spot,
+                Some(turnstile) => match turnstile.try_take() {
+                    Some(spot) => Some(spot),
                     None => {
                         // One is in the turnstile, and this call needs a token too.
                         let before = turnstile.ahead(call.claim()) + 1;
@@ -39,9 +39,10 @@ impl Gate {
                             self.must_fit(visit, wait, timed_out)?;
                         }
                         self.take_place(visit)?;
+                        // Nobody is dismissed from a turnstile.
                         visit.by_deadline(turnstile.stand(call.claim())).await?
                     }
-                }),
+                },
                 None => None,
             };
             while let Some(blocked) = cell.reserve(Instant::now()) {

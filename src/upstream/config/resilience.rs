@@ -42,6 +42,30 @@ pub enum Growth {
     Constant,
 }
 
+/// How many calls may be in flight at an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pacing {
+    /// As many as the configuration says.
+    Fixed,
+    /// As many as it bears, which is learnt from how long calls take.
+    Adaptive,
+}
+
+/// When calls to an endpoint are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// After so many failures in a row.
+    pub failures: u32,
+    /// For so long, unless the endpoint is found to answer before.
+    pub open_for: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 5, open_for: Duration::from_secs(10) }
+    }
+}
+
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {

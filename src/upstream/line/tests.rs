@@ -12,7 +12,7 @@ fn claim(urgency: Urgency, principal: u128) -> Claim {
 /// Whether a wait is over, as seen by somebody who only looks.
 fn look(wait: &mut Pin<Box<Wait>>) -> Option<Spot> {
     match wait.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(spot) => Some(spot),
+        Poll::Ready(spot) => Some(spot.expect("nobody is dismissed here")),
         Poll::Pending => None,
     }
 }
@@ -180,7 +180,7 @@ async fn under_threads_every_wait_ends_and_no_more_hold_a_place_than_may() {
                 }
                 let spot = match line.try_take() {
                     Some(spot) => spot,
-                    None => wait.await,
+                    None => wait.await.unwrap(),
                 };
                 most.fetch_max(line.taken(), Ordering::SeqCst);
                 if round % 3 == 0 {

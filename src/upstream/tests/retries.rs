@@ -133,7 +133,10 @@ async fn whoever_waits_is_told_before_the_retry() {
 #[tokio::test]
 async fn an_api_that_is_down_gets_its_share_and_no_more() {
     let server = failing(usize::MAX, BAD_GATEWAY).await;
-    let bench = Bench::with(&[&server], |config| config.retry = quick());
+    let bench = Bench::with(&[&server], |config| {
+        config.retry = quick();
+        config.breaker.failures = u32::MAX;
+    });
     for _ in 0..200 {
         assert_eq!(bench.text(bench.get("/")).await.0, 502);
     }
