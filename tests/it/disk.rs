@@ -407,3 +407,47 @@ async fn the_list_says_what_is_served_stale_since_when_and_why() {
     assert_eq!(admin(&rig, "GET", "/api/entries?stale=true&path=*sie*", "").await["total"], 1);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_store_that_cannot_be_used_costs_hits_and_never_an_answer() {
+    let errors =
+        |rig: &Rig, kind: &str| rig.counter_of("forebay_disk_errors_total", &format!("kind=\"{kind}\""));
+    let serves = async |rig: &Rig| {
+        rig.warm("/api2/json/item/1").await;
+        assert_eq!(rig.ask("POST", "/api2/json/item/1").send().await.status, 200);
+    };
+    let kept = Kept::start().await;
+    kept.rig.get(WATCHED).send().await;
+    kept.written(1, 1).await;
+    let used = Rig::with(Options { disk: Some(kept.disk.path().into()), ..Options::default() }).await;
+    serves(&used).await;
+    // Once at the start, and the attempts to empty it change nothing for whoever has it.
+    assert_eq!(errors(&used, "locked"), 1);
+    used.finish().await;
+    kept.rig.origin().on(WATCHED_CALL, down());
+    assert_eq!(kept.killed().await.answer(WATCHED, "one").await.0, 200);
+    let nowhere = Rig::with(Options { disk: Some("/proc/forebay".into()), ..Options::default() }).await;
+    serves(&nowhere).await;
+    assert_eq!(errors(&nowhere, "missing"), 1);
+    nowhere.finish().await;
+    for (file, damage) in [("table", 70), ("layout", 3), ("secret", 16)] {
+        let damaged = tempfile::tempdir().expect("a directory");
+        copy(kept.disk.path(), damaged.path());
+        let path = damaged.path().join(file);
+        let mut bytes = std::fs::read(&path).expect("there");
+        bytes.resize(bytes.len() + 1, 0);
+        bytes[damage] ^= 1;
+        std::fs::write(&path, bytes).expect("writable");
+        let next = kept.next(damaged, "", crate::support::RULES).await;
+        next.has_lost(WATCHED, "one", file).await;
+        serves(&next.rig).await;
+        assert_eq!(errors(&next.rig, "corrupt"), 1, "{file}");
+        assert!(next.disk.path().join("unusable").exists(), "{file} was put aside");
+    }
+    // The directory goes while it is used.
+    let Kept { rig, disk, .. } = kept;
+    std::fs::remove_dir_all(disk.path()).expect("ours");
+    serves(&rig).await;
+    // Its upstream has served the others too, so the calls are not compared.
+    rig.app.drain().await;
+}

@@ -346,3 +346,27 @@ fn killed_at_a_random_moment_every_start_succeeds_and_nothing_is_torn_or_of_befo
 fn killed_a_hundred_times() {
     storms(100);
 }
+
+/// Without a store nobody knows who wrote before the start.
+#[test]
+fn without_a_store_everybody_counts_as_an_actor_for_the_window() {
+    let api = Api::start();
+    let more = |window: &str| format!("rules: [rules.yaml]\nretry: {{attempts: 1}}\nactor_window: {window}");
+    let begin = |window: &str| {
+        let text = config(&format!("http://{}", api.wire.address), &more(window));
+        Forebay::start(&[("forebay.yaml", &text), ("rules.yaml", &RULES.replace("ttl: 1h", "ttl: 1s"))])
+    };
+    let path = "/api2/json/kept/1";
+    for (window, status) in [("1h", 502), ("1s", 200)] {
+        let forebay = begin(window);
+        assert_eq!(get(&forebay, path, "one").status(), 200);
+        api.set_down(true);
+        until("it has expired", || !get(&forebay, path, "one").cache().starts_with("hit"));
+        if status == 200 {
+            until("the window is over", || get(&forebay, path, "one").status() == 200);
+        }
+        assert_eq!(get(&forebay, path, "one").status(), status, "{window}");
+        api.set_down(false);
+        stop(forebay);
+    }
+}
