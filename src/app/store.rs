@@ -73,15 +73,16 @@ pub(super) async fn serve(
 
 /// Takes the store. `None`: this process serves without it.
 async fn open(config: &DiskConfig, clock: &Clock, registry: &Registry) -> Option<Opened> {
-    let (config, clock, registry) = (config.clone(), clock.clone(), registry.clone());
-    let opening = tokio::task::spawn_blocking(move || Disk::open(&config, &clock, &registry));
+    let opening = {
+        let (config, clock, registry) = (config.clone(), clock.clone(), registry.clone());
+        tokio::task::spawn_blocking(move || Disk::open(&config, &clock, &registry))
+    };
     match tokio::time::timeout(OPEN_WITHIN, opening).await {
         Ok(Ok(Ok(opened))) => Some(opened),
         // What is wrong has been counted and logged.
         Ok(_) => None,
         Err(_) => {
-            let seconds = OPEN_WITHIN.as_secs();
-            tracing::error!("cache.disk: no answer within {seconds} s; this process serves without it");
+            Disk::gave_no_answer(config, OPEN_WITHIN, clock, registry);
             None
         }
     }

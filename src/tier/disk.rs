@@ -170,6 +170,13 @@ impl Disk {
         Ok(Opened { disk, secret, layout })
     }
 
+    /// The directory gave no answer within `time`, so this process serves without its store.
+    pub fn gave_no_answer(config: &DiskConfig, time: Duration, clock: &Clock, registry: &Registry) {
+        let what = format!("{}: no answer within {} s", config.path.display(), time.as_secs());
+        let costs = "this process serves without it: nothing will survive a restart";
+        Troubles::new(registry, clock.clone()).note(Trouble::Slow, &what, costs);
+    }
+
     /// Leaves nothing in the directory that a later process could take for the last known state: this one
     /// serves without noting there what it overtakes.
     pub fn discard(path: &Path) -> Result<(), DiskError> {

@@ -92,7 +92,32 @@ impl Forebay {
 
     /// Starts it in a directory that has a forebay.yaml with an info log, which tells the addresses.
     pub fn start_in(directory: tempfile::TempDir) -> Self {
-        let mut started = Self::spawn(directory, ([0; 4], 0).into());
+        let command = command(directory.path());
+        Self::told(Self::spawn(command, directory, ([0; 4], 0).into()))
+    }
+
+    /// The same with these files, in a mount namespace of its own in which the shell has run `script`. `None`: this
+    /// machine lets nobody mount anything.
+    pub fn start_mounted(files: &[(&str, &str)], script: &str) -> Option<Self> {
+        let shell = |script: String| {
+            let mut command = Command::new("unshare");
+            command.args(["--map-root-user", "--mount", "sh", "-c", &script]).stdin(Stdio::null());
+            command
+        };
+        let tried = shell(script.to_owned()).output();
+        if !tried.is_ok_and(|tried| tried.status.success()) {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory for temporary files");
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).expect("writable");
+        }
+        let mut command = shell(format!("{script} && exec {}", env!("CARGO_BIN_EXE_forebay")));
+        command.current_dir(directory.path()).env_remove("FOREBAY_CONFIG").env_remove("FOREBAY_CERTS");
+        Some(Self::told(Self::spawn(command, directory, ([0; 4], 0).into())))
+    }
+
+    fn told(mut started: Self) -> Self {
         started.admin = address(&started.log.wait_for("for operators at http"));
         let lines = started.log();
         let serving = lines.iter().filter(|line| line.contains("serving http"));
@@ -102,14 +127,13 @@ impl Forebay {
 
     /// Starts it in a directory whose forebay.yaml names a free address, and waits until it listens.
     pub fn start_at(directory: tempfile::TempDir, address: SocketAddr) -> Self {
-        let started = Self::spawn(directory, address);
+        let started = Self::spawn(command(directory.path()), directory, address);
         until("it listens", || TcpStream::connect(address).is_ok());
         started
     }
 
-    fn spawn(directory: tempfile::TempDir, address: SocketAddr) -> Self {
-        let mut child =
-            command(directory.path()).stderr(Stdio::piped()).spawn().expect("the program was built");
+    fn spawn(mut command: Command, directory: tempfile::TempDir, address: SocketAddr) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program was built");
         let log = Arc::new(Log::default());
         let errors = BufReader::new(child.stderr.take().expect("it was asked for"));
         let shared = log.clone();
@@ -178,10 +202,14 @@ impl Forebay {
         lines.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
     }
 
+    /// Its number.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed()).expect("a process")
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
-        kill_process(pid, signal).expect("it is our child");
+        kill_process(self.pid(), signal).expect("it is our child");
     }
 
     /// Waits for its end.

@@ -18,6 +18,7 @@ mod docs;
 mod drain;
 mod edges;
 mod elsewhere;
+mod faults;
 mod feed;
 mod forward;
 mod freshness;

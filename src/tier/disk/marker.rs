@@ -300,3 +300,51 @@ impl Register for Marker {
         is_it.then(|| self.era.here((known >> 32) * SECOND, self.clock.now())).flatten()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::groups::GroupName;
+    use crate::telemetry::Registry;
+    use crate::tier::disk::era;
+
+    #[test]
+    fn a_mark_that_is_not_taken_is_waited_for_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (clock, registry) = (Clock::manual(), Registry::new());
+        let home = Home::take(directory.path()).expect("usable");
+        let (secret, _) = home.secret().expect("made");
+        let table = Table::new(&secret);
+        let file = home.replace("table", table.bytes()).expect("writable");
+        let troubles = Troubles::new(&registry, clock.clone());
+        let era = Era::first(era::this_boot());
+        let marker = Arc::new(Marker::new(home, secret.clone(), era, clock, troubles, (file, &table)));
+        marker.begin().expect("writable");
+        let groups = Arc::new(Groups::new(secret));
+        marker.attach(&groups);
+        groups.resume(1, std::iter::empty(), marker.clone());
+        let thread = std::thread::spawn({
+            let marker = marker.clone();
+            move || marker.run()
+        });
+        let guest = [groups.id(0, GroupName::Named("guest/100"))];
+        let slow = || registry.render().contains("forebay_disk_errors_total{kind=\"slow\"} 1");
+        groups.invalidate(&guest);
+        assert!(!slow());
+        // As if the call that writes did not return: the thread waits for this before it.
+        let hangs = marker.groups.lock();
+        groups.invalidate(&guest);
+        assert!(slow());
+        for _ in 0..20 {
+            groups.invalidate(&guest);
+        }
+        drop(hangs);
+        let at = (Place::Group(guest[0].place() as usize), groups.latest());
+        marker.stop();
+        thread.join().expect("it ends");
+        let bytes = super::super::home::read(&marker.home.file("table")).expect("there");
+        let table = Table::read(bytes, &marker.secret).expect("whole");
+        assert_eq!(table.get(at.0), at.1, "it has caught up");
+        assert!(slow(), "nobody else waited in vain");
+    }
+}

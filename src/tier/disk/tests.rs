@@ -332,3 +332,77 @@ fn a_directory_that_vanishes_costs_entries() {
     drop(process);
     assert_eq!(Process::start(&path, &clock).read(1), None);
 }
+
+#[test]
+fn damage_done_while_it_is_in_use_costs_the_entry_alone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, clock) = (directory.path(), Clock::manual());
+    let process = Process::start(path, &clock);
+    for n in 0..3 {
+        process.disk.writer.write(&[(process.key(n), process.entry(n, vec![n as u8; 400]))]);
+    }
+    let (spot, segment) = process.disk.writer.index.lock().get(process.key(1)).expect("it was written");
+    let file = fs::OpenOptions::new().write(true).open(&segment.path).expect("there");
+    std::os::unix::fs::FileExt::write_all_at(&file, b"other", spot.at + 200).expect("writable");
+    assert_eq!((process.read(1), process.count("errors_total{kind=\"corrupt\"}")), (None, 1));
+    assert_eq!(process.read(1), None);
+    assert_eq!(process.count("errors_total{kind=\"corrupt\"}"), 1, "it is not read again");
+    assert_eq!((process.read(0), process.read(2)), (Some(vec![0; 400]), Some(vec![2; 400])));
+    // And one that was cut off under the process.
+    file.set_len(10).expect("writable");
+    assert_eq!((process.read(0), process.read(2)), (None, None));
+    process.kill();
+    let next = Process::start(path, &clock);
+    (0..3).for_each(|n| assert_eq!(next.read(n), None));
+}
+
+#[test]
+fn attempts_on_a_disk_that_takes_nothing_leave_nothing_behind() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, clock) = (directory.path(), Clock::manual());
+    let process = Process::start(path, &clock);
+    process.disk.writer.write(&[(process.key(0), process.entry(0, vec![0; 10]))]);
+    for attempt in 0..200 {
+        // One that is there, but cannot be written to.
+        let file = path.join(format!("{:010}.segment", 1_000 + attempt));
+        fs::write(&file, "").expect("writable");
+        let segment = Arc::new(segment::Segment::open(1_000 + attempt, &file).expect("there"));
+        process.disk.writer.index.lock().has_segment(index::Held { segment: segment.clone(), size: 0 });
+        process.disk.writer.open.lock().current = Some((segment, 0));
+        process.disk.writer.write(&[(process.key(1), process.entry(1, vec![1; 10]))]);
+        assert!(!file.exists(), "{attempt}");
+        // Nothing is tried for a while.
+        process.disk.writer.write(&[(process.key(1), process.entry(1, vec![1; 10]))]);
+        clock.advance(Duration::from_secs(11));
+    }
+    assert_eq!(process.count("errors_total{kind=\"failed\"}"), 200);
+    // What was there before is there yet, and when the disk takes something again it is written.
+    process.disk.writer.write(&[(process.key(1), process.entry(1, vec![1; 10]))]);
+    assert_eq!((process.read(0), process.read(1)), (Some(vec![0; 10]), Some(vec![1; 10])));
+}
+
+#[tokio::test]
+async fn reads_that_hang_are_given_up_and_take_no_more_than_their_threads() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let (path, clock) = (directory.path(), Clock::manual());
+    let process = Process::start(path, &clock);
+    process.disk.writer.write(&[(process.key(1), process.entry(1, vec![1; 10]))]);
+    // As if the call that reads did not return.
+    let writer = process.disk.writer.clone();
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    let (told, holds) = std::sync::mpsc::channel();
+    let holder = std::thread::spawn(move || {
+        let _index = writer.index.lock();
+        told.send(()).expect("somebody waits");
+        let _until = held.recv();
+    });
+    holds.recv().expect("it holds");
+    let loads = (0..LOADS + 3).map(|_| process.disk.load(process.key(1)));
+    let found = futures_util::future::join_all(loads).await;
+    assert!(found.iter().all(Option::is_none));
+    assert_eq!(process.count("loads_total{result=\"late\"}"), LOADS as u64 + 3);
+    assert_eq!(process.count("errors_total{kind=\"slow\"}"), LOADS as u64, "the others were not even begun");
+    drop(let_go);
+    holder.join().expect("it ends");
+    assert_eq!(process.disk.load(process.key(1)).await.map(|entry| entry.body().to_vec()), Some(vec![1; 10]));
+}

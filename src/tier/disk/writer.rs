@@ -48,7 +48,7 @@ pub(super) struct Writer {
     segment_size: u64,
     queue: Mutex<Queue>,
     work: Condvar,
-    open: Mutex<Open>,
+    pub open: Mutex<Open>,
     dropped: [Counter; DROPPED.len()],
     entries: Gauge,
     bytes: Gauge,
@@ -75,8 +75,8 @@ struct Queue {
 
 /// The segment that is written to.
 #[derive(Default)]
-struct Open {
-    current: Option<(Arc<Segment>, u64)>,
+pub(super) struct Open {
+    pub current: Option<(Arc<Segment>, u64)>,
     next: u32,
     rests_until: Option<Timestamp>,
 }
@@ -237,7 +237,10 @@ impl Writer {
 
     fn fail(&self, open: &mut Open, error: io::Error) {
         self.count(Dropped::Failed);
-        open.current = None;
+        if let Some((segment, 0)) = open.current.take() {
+            // Nothing fitted into it, and each attempt would leave another one.
+            let _stays_empty = self.remove_segment(&Held { segment, size: 0 });
+        }
         open.rests_until = Some(self.marker.clock.now().after(REST));
         let error = DiskError { path: self.marker.home.file("segments"), source: error };
         self.marker.troubles.note_error(&error, "entries of this time will be missing after a restart");
