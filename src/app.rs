@@ -229,13 +229,14 @@ impl App {
 
     /// Lets what has begun finish, then stops.
     pub async fn drain(self) {
-        self.core.draining.store(true, Ordering::Relaxed);
+        self.core.begin_drain();
         let mut draining = JoinSet::new();
         let listeners = std::mem::take(&mut *self.core.listeners.lock());
         listeners.into_iter().for_each(|serving| drop(draining.spawn(serving.listener.drain())));
         let forwards = std::mem::take(&mut *self.core.forwards.lock());
         forwards.into_iter().for_each(|forward| drop(draining.spawn(forward.listener.drain())));
         draining.join_all().await;
+        self.core.shared.writes_finished().await;
         if let Some(admin) = self.admin {
             admin.drain().await;
         }

@@ -30,6 +30,7 @@ pub use links::{Addressed, Inward, Links, Place, Rewriter, Turn};
 pub use operation::{
     Address, AddressName, Heard, OperationId, Pending, Progress, Task, TaskEvent, TaskState,
 };
+pub use own::FieldOfWrite;
 pub use pages::PageName;
 pub use quota::{Charged, Payer};
 pub use request::Credential;

@@ -84,7 +84,9 @@ impl Proxy {
 
     /// Serves requests by `site` from now on; those in progress keep the one they began with.
     pub fn reload(&self, site: Arc<Site>) {
-        self.site.store(site);
+        let old = self.site.swap(site);
+        // By the rules that took them; those that come now would wait for them.
+        old.shared.release_writes(old.id);
         self.reloaded.notify_one();
     }
 

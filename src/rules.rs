@@ -8,6 +8,7 @@ pub mod diagnostic;
 pub mod document;
 pub mod fields;
 pub mod json_path;
+pub mod meeting;
 pub mod moving;
 pub mod pattern;
 pub mod policy;
@@ -26,6 +27,7 @@ use http::Method;
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use fields::Fields;
+pub use meeting::{Batch, Meeting};
 pub use moving::Moving;
 pub use pattern::{Captures, Pattern};
 pub use policy::{Bypass, Condition, KeepWarm, Overrides, QueryParameter, Reuse};
@@ -148,6 +150,8 @@ pub struct WriteRule {
     pub settle: Duration,
     /// Whether a template names a field of the body.
     pub needs_body: bool,
+    /// Which of them may go as one call.
+    pub meeting: Meeting,
     pattern: Pattern,
 }
 

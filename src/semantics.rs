@@ -11,3 +11,4 @@ pub mod fields;
 pub mod query;
 pub mod quota;
 pub mod secrets;
+pub mod supersede;

@@ -38,6 +38,14 @@ const HELP: &[(&str, &str)] = &[
         "The share that is left in the emptiest of the API's own buckets of each kind: 1 is all that may be used",
     ),
     ("forebay_quota_refused_total", "Calls that the API refused for now, by the part of it that did"),
+    (
+        "forebay_writes_met_total",
+        "Writes that another's call answered: the same one on its way (collapsed) or a later one (batched)",
+    ),
+    (
+        "forebay_writes_held",
+        "Writes that are held for later ones to the same target, or wait for one that was",
+    ),
     ("forebay_unsettled_groups", "Groups in which a write or its task has not settled"),
     ("forebay_operations_open", "Tasks and writes whose end has not been seen"),
     (
@@ -69,7 +77,7 @@ const HELP: &[(&str, &str)] = &[
     ),
     (
         "forebay_bounds_reached_total",
-        "Times that as many existed as may: waiters of one fetch, remembered writers",
+        "Times that as many existed as may: waiters of one fetch, remembered writers, writes that others may join",
     ),
     ("forebay_disk_entries", "Entries on disk that may be shown after a restart"),
     ("forebay_disk_bytes", "What the records on disk take"),
@@ -82,8 +90,11 @@ const HELP: &[(&str, &str)] = &[
 type Reached = fn(&Shared) -> u64;
 
 /// What is bounded and not counted elsewhere: what it is called, and how often there were as many as may be.
-const BOUNDS: [(&str, Reached); 2] =
-    [("waiters", |shared| shared.flights.turned_away()), ("writers", |shared| shared.actors.overflows())];
+const BOUNDS: [(&str, Reached); 3] = [
+    ("waiters", |shared| shared.flights.turned_away()),
+    ("writers", |shared| shared.actors.overflows()),
+    ("meetings", Shared::writes_turned_away),
+];
 
 /// The gauges that are set when the metrics are asked for.
 pub(super) struct Scrape {
@@ -92,6 +103,7 @@ pub(super) struct Scrape {
     flights: Gauge,
     unsettled_groups: Gauge,
     operations_open: Gauge,
+    writes_held: Gauge,
     /// In the order of [`BOUNDS`].
     bounds: [Counter; BOUNDS.len()],
 }
@@ -107,6 +119,7 @@ impl Scrape {
             flights: gauge("forebay_flights"),
             unsettled_groups: gauge("forebay_unsettled_groups"),
             operations_open: gauge("forebay_operations_open"),
+            writes_held: gauge("forebay_writes_held"),
             bounds: BOUNDS
                 .map(|(bound, _)| registry.counter("forebay_bounds_reached_total", &[("bound", bound)])),
         }
@@ -119,6 +132,7 @@ impl Scrape {
         self.flights.set(shared.flights.len() as f64);
         self.unsettled_groups.set(shared.groups.unsettled(shared.clock.now()) as f64);
         self.operations_open.set(shared.operations.len() as f64);
+        self.writes_held.set(shared.writes_held() as f64);
         for ((_, reached), counter) in BOUNDS.iter().zip(&self.bounds) {
             counter.absolute(reached(shared));
         }

@@ -54,6 +54,12 @@ impl Core {
         })
     }
 
+    /// The process ends: nobody is sent here any more, and what is held of writes goes.
+    pub(super) fn begin_drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        self.shared.hold_no_more_writes();
+    }
+
     /// Puts `settings` in force. After an error everything is as it was.
     pub(super) async fn reload(&self, mut settings: Settings) -> Result<(), AppError> {
         let _one_at_a_time = self.reloading.lock().await;

@@ -165,6 +165,11 @@ impl Secret {
         self.tagged(b'b', parts)
     }
 
+    /// The number of a write that consists of `parts`, for finding those that are the same.
+    pub fn meeting(&self, parts: &[&[u8]]) -> u128 {
+        self.tagged(b'w', parts)
+    }
+
     /// The hash of what names a page of the upstream `site` as those who share `partition` see it.
     pub fn page(&self, site: u32, partition: Partition, name: &[u8]) -> u128 {
         self.tagged(b'n', &[&site.to_le_bytes(), &partition.0.to_le_bytes(), name])

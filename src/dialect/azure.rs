@@ -21,7 +21,7 @@ use super::{ErrorForm, ServerLimits};
 
 pub(super) use claims::claims;
 pub(super) use credential::credential;
-pub(super) use own::{sign, without_own};
+pub(super) use own::{numbers_requests, sign, without_own};
 pub(super) use passing::{passes, variant};
 pub(super) use path::read_path;
 pub(super) use quota::{QUOTA_READING, charges, is_poll, payer};

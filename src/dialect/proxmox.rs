@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use smallvec::smallvec;
 
-use super::{Credential, ErrorForm, ServerLimits, decode};
+use super::{Credential, ErrorForm, FieldOfWrite, ServerLimits, decode};
 
 pub(super) use claims::claims;
 pub(super) use published::published_writes;
@@ -180,6 +180,17 @@ pub(super) fn status_in_body(body: &[u8]) -> Option<StatusCode> {
         (true, _) => Some(StatusCode::OK),
         (false, Some(status)) if status >= 400 => StatusCode::from_u16(status).ok(),
         (false, _) => Some(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Every call that changes a configuration takes these beside the values (`PVE::API2::Qemu`, `::LXC`, ...): names
+/// of values to be taken away or taken back, which a later list does not include, and the checksum of the
+/// configuration that the caller has seen.
+pub(super) fn field_of_write(name: &str) -> FieldOfWrite {
+    match name {
+        "digest" => FieldOfWrite::Condition,
+        "delete" | "revert" => FieldOfWrite::Command,
+        _ => FieldOfWrite::State,
     }
 }
 

@@ -138,6 +138,32 @@ impl RuleMetrics {
     }
 }
 
+/// How a write was answered by the call of another: the label `how` of `forebay_writes_met_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// It was the same, and on its way.
+    Collapsed,
+    /// It came later and was sent in its place.
+    Batched,
+}
+
+/// The writes of an upstream that others answered.
+pub(super) struct MetCounters([Counter; 2]);
+
+impl MetCounters {
+    pub(super) fn new(registry: &Registry, upstream: &str) -> Self {
+        Self(
+            ["collapsed", "batched"].map(|how| {
+                registry.counter("forebay_writes_met_total", &[("upstream", upstream), ("how", how)])
+            }),
+        )
+    }
+
+    pub(super) fn count(&self, how: Met) {
+        self.0[how as usize].increment(1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -236,6 +236,18 @@ fn write(explanation: &mut Explanation, found: &Match<'_, WriteRule>, path: &str
     if !rule.invalidates.is_empty() && !rule.settle.is_zero() {
         add(format!("For {} afterwards nothing of its groups is kept over a second.", Span(rule.settle)));
     }
+    if rule.meeting.collapse {
+        add("Those of one credential that are the same and under way at the same time are one call."
+            .to_owned());
+    }
+    if let Some(batch) = &rule.meeting.batch {
+        let but = if batch.critical.is_empty() { "" } else { ", but for what is `critical`" };
+        add(format!(
+            "It is held for {}{but}: of those to one target that set the same the last alone is sent, and all get \
+             its answer.",
+            Span(batch.window)
+        ));
+    }
 }
 
 fn methods(rule: &WriteRule) -> String {

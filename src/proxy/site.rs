@@ -11,7 +11,7 @@ use quick_cache::sync::Cache;
 
 use super::audit::Audits;
 use super::content::Room;
-use super::counters::RuleMetrics;
+use super::counters::{MetCounters, RuleMetrics};
 use super::epochs::Epochs;
 use super::feed::{Feed, FeedConfig};
 use super::operations::Operations;
@@ -21,6 +21,7 @@ use super::pages::Pages;
 use super::rights::Rights;
 use super::tunnels::{AllTunnels, TunnelLimits, Tunnels};
 use super::warm::{SyncJob, Warm};
+use super::write::Meetings;
 use super::{Failure, links, share};
 use crate::cache::acceptance::Acceptance;
 use crate::cache::actors::Actors;
@@ -85,6 +86,8 @@ pub struct Shared {
     feeds: Mutex<HashMap<u32, Weak<Feed>>>,
     /// The tunnels.
     pub tunnels: AllTunnels,
+    /// The writes that others may join or wait for.
+    pub(super) meetings: Meetings,
 }
 
 /// Why groups were invalidated: the labels of `forebay_invalidations_total`.
@@ -146,6 +149,7 @@ impl Shared {
             epochs: Epochs::default(),
             feeds: Mutex::default(),
             tunnels: AllTunnels::default(),
+            meetings: Meetings::default(),
             secret,
         })
     }
@@ -270,6 +274,8 @@ pub struct Site {
     pub(super) unmatched: RuleMetrics,
     pub(super) seconds: Histogram,
     pub(super) collapsed: Counter,
+    /// The callers of writes that another write answered.
+    pub(super) met: MetCounters,
     /// How far the news of changes made elsewhere has come.
     pub(super) feed: Arc<Feed>,
     /// What asking for the rights of credentials needs, where a rule shares by them.
@@ -321,6 +327,7 @@ impl Site {
         let writes = rules.writes.iter().map(|rule| metrics(&rule.name)).collect();
         let seconds = shared.registry.histogram("forebay_request_seconds", &[("upstream", &config.name)]);
         let collapsed = shared.registry.counter("forebay_collapsed_total", &[("upstream", &config.name)]);
+        let met = MetCounters::new(&shared.registry, &config.name);
         let tunnels = shared.tunnels.of(&shared.registry, &config.name);
         let unmatched = metrics("none");
         let feed = shared.feed(id, &config.name);
@@ -342,6 +349,7 @@ impl Site {
             unmatched,
             seconds,
             collapsed,
+            met,
             tunnels,
             outages: Outages::default(),
         };

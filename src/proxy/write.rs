@@ -1,8 +1,10 @@
 //! Writes: sent at most once, and judged before the first byte of their answer leaves.
 //!
 //! A write runs in a task of its own, so that its outcome is learnt although the client that sent it
-//! may have gone; an outcome that is never learnt counts as the worst.
+//! may have gone; an outcome that is never learnt counts as the worst. Where a rule says so several go as one
+//! ([`meet`]).
 
+mod meet;
 mod reach;
 
 use std::net::SocketAddr;
@@ -10,13 +12,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 
 use super::Failure;
-use super::admit::Caller;
+use super::admit::{Account, Caller};
 use super::body::Body;
 use super::content;
 use super::counters::{Cause, Outcome};
@@ -34,8 +37,12 @@ use crate::clock::Timestamp;
 use crate::dialect::{Dialect, Heard};
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
-use crate::upstream::{self, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError};
+use crate::upstream::{
+    self, AnswerBody, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError,
+};
 
+pub(super) use meet::Meetings;
+use meet::Part;
 use reach::{Reach, Started};
 
 /// How long the nodes may disagree after a write that no rule names.
@@ -52,32 +59,65 @@ pub(super) async fn write(
     let mut asked = Asked::new(&site, write.metrics(&site), &request, client, started);
     let path = write.path.as_deref().unwrap_or(request.uri().path()).to_owned();
     let (sender, receiver) = oneshot::channel();
+    let meets = meet::concerns(&site, &write);
     let task = Sending { site: site.clone(), client, write };
-    tokio::spawn(async move {
-        let _gone_if_the_client_left = sender.send(task.run(request).await);
-    });
+    match meets {
+        true => drop(tokio::spawn(meet::run(task, request, sender))),
+        false => drop(tokio::spawn(async move {
+            let _gone_if_the_client_left = sender.send(task.run(request).await);
+        })),
+    }
     match receiver.await.unwrap_or(Err(Failure::LeaderLost)) {
-        Ok(Answered { head, body, took }) => {
+        Ok(Answered { head, body, took, part }) => {
             asked.upstream = Some(took);
+            let detail = match part {
+                Part::Sent | Part::Collapsed => Detail::Write,
+                Part::Held | Part::Replaced => Detail::Batched,
+            };
             let status = CacheStatus::Forwarded {
                 forward: Forward::Method,
                 status: None,
                 stored: false,
-                collapsed: false,
-                detail: Some(Detail::Write),
+                collapsed: matches!(part, Part::Collapsed | Part::Replaced),
+                detail: Some(detail),
             };
-            asked.conclude(Outcome::Other(Detail::Write), respond::forwarded(head, body, status))
+            let outcome = if part == Part::Collapsed { Outcome::Collapsed } else { Outcome::Other(detail) };
+            asked.conclude(outcome, respond::forwarded(head, body, status))
         }
         Err(failure) => asked.fail(&path, failure),
     }
 }
 
-/// The answer to a write, when everything that it changed has been overtaken.
+/// The answer to a write for one of its callers, when everything that it changed has been overtaken.
 struct Answered {
     head: Head,
     body: Body,
     /// How long the upstream was waited for.
     took: Duration,
+    part: Part,
+}
+
+/// The answer to a write.
+struct Sent {
+    head: Head,
+    body: SentBody,
+    took: Duration,
+}
+
+enum SentBody {
+    /// As it comes, for one caller.
+    Coming(AnswerBody),
+    /// For as many as there are.
+    Whole(Bytes),
+}
+
+impl SentBody {
+    fn into_body(self) -> Body {
+        match self {
+            SentBody::Coming(body) => Body::upstream(body),
+            SentBody::Whole(whole) => Body::full(whole),
+        }
+    }
 }
 
 /// A write on its way.
@@ -87,28 +127,70 @@ struct Sending {
     write: Write<'static>,
 }
 
+/// A write that can be sent.
+struct Ready {
+    parts: Parts,
+    /// The fields that go out.
+    headers: HeaderMap,
+    body: OutgoingBody,
+    /// What templates may name; `None`: the rule needs the content, and it could not be read.
+    fields: Option<Fields>,
+    account: Account,
+}
+
 impl Sending {
     async fn run(self, request: Request<Incoming>) -> Result<Answered, Failure> {
+        let ready = self.ready(request).await?;
+        self.run_ready(ready).await
+    }
+
+    async fn run_ready(&self, ready: Ready) -> Result<Answered, Failure> {
+        let Sent { head, body, took } = self.send(ready, &mut || 1).await?;
+        Ok(Answered { head, body: body.into_body(), took, part: Part::Sent })
+    }
+
+    /// Takes the request as far as its content has to be here before it is sent.
+    async fn ready(&self, request: Request<Incoming>) -> Result<Ready, Failure> {
         let site = &self.site;
         let rule = self.write.rule(site);
         let (mut parts, body) = request.into_parts();
         precondition::judge(site, self.write.caller, self.client, self.write.metrics(site), &mut parts)
             .await?;
         let needs_fields = rule.is_some_and(|rule| rule.needs_body);
+        let reads = needs_fields || rule.is_some_and(|rule| !rule.meeting.is_off());
         let account = self.write.caller.account(site, self.client);
-        let body = content::take(site, body, needs_fields, account.standing).await?;
-        let fields = fields(site.dialect(), &parts.headers, parts.uri.query(), &body, needs_fields);
-        let path = self.write.path.as_deref().unwrap_or_default();
+        let body = content::take(site, body, reads, account.standing).await?;
+        let query = parts.uri.query();
+        let fields = fields(site.dialect(), &parts.headers, query, &body, reads)
+            .or_else(|| (!needs_fields).then(|| Fields::from_query(query.unwrap_or_default())));
         let mut headers = forward::outgoing_fields(site, &parts.headers);
         links::ask_for_plain(&parts.extensions, &mut headers);
         // An answer that is read here must come as it is.
-        let names_operation = match rule {
-            Some(rule) => rule.operation.is_some(),
-            None => site.dialect().has_addresses(),
-        };
-        if site.dialect().outcome_in_body(path) || names_operation {
+        let path = self.write.path.as_deref().unwrap_or_default();
+        if site.dialect().outcome_in_body(path) || self.names_operation() {
             headers.remove(header::ACCEPT_ENCODING);
         }
+        Ok(Ready { parts, headers, body, fields, account })
+    }
+
+    /// Whether the answer may name what goes on behind it.
+    fn names_operation(&self) -> bool {
+        match self.write.rule(&self.site) {
+            Some(rule) => rule.operation.is_some(),
+            None => self.site.dialect().has_addresses(),
+        }
+    }
+
+    /// Sends it. `head_came` is told when an answer begins, before it is judged, and says how many it is for.
+    async fn send(
+        &self,
+        ready: Ready,
+        head_came: &mut (dyn FnMut() -> usize + Send),
+    ) -> Result<Sent, Failure> {
+        let site = &self.site;
+        let rule = self.write.rule(site);
+        let path = self.write.path.as_deref().unwrap_or_default();
+        let Ready { parts, headers, body, fields, account } = ready;
         let outgoing = Outgoing {
             method: parts.method.clone(),
             target: parts.uri.path_and_query().expect("admitted with a path").clone(),
@@ -129,8 +211,10 @@ impl Sending {
         let is_resource =
             site.dialect().has_addresses() && matches!(parts.method, Method::PUT | Method::PATCH);
         let resource = is_resource.then(|| outgoing.target.as_str().to_owned());
-        let mut reach = Reach::new(&self, groups, writer, resource);
-        let answer = match forward::send(site, account.standing, outgoing).await {
+        let mut reach = Reach::new(self, groups, writer, resource);
+        let answer = forward::send(site, account.standing, outgoing).await;
+        let callers = head_came();
+        let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
                 match error.outcome() {
@@ -149,7 +233,7 @@ impl Sending {
         let took = answer.waited + answer.took;
         let head = forward::head_of(answer.parts);
         let in_body = site.dialect().outcome_in_body(path) && head.status.is_success();
-        let names_task = head.status.is_success() && names_operation;
+        let names_task = head.status.is_success() && self.names_operation();
         let pending = |body: Option<&[u8]>| {
             let (status, fields) = (head.status, &head.fields);
             site.dialect().pending(&Heard { path, query: parts.uri.query(), status, fields }, body)
@@ -157,10 +241,13 @@ impl Sending {
         if !in_body && !names_task {
             reach.judge(head.status, pending(None).map(Started::Pending), answer.endpoint);
             self.remember_console(head.status, answer.endpoint);
-            return Ok(Answered { head, body: Body::upstream(answer.body), took });
+            let body = match callers {
+                0 | 1 => SentBody::Coming(answer.body),
+                _ => SentBody::Whole(whole(answer.body).await?),
+            };
+            return Ok(Sent { head, body, took });
         }
-        let Ok(whole) = Limited::new(answer.body, LARGEST_READ).collect().await.map(|whole| whole.to_bytes())
-        else {
+        let Ok(whole) = whole(answer.body).await else {
             reach.unknown(Some(answer.endpoint));
             return Err(Failure::Lost);
         };
@@ -172,7 +259,7 @@ impl Sending {
             None => reach.unknown(Some(answer.endpoint)),
         }
         self.remember_console(head.status, answer.endpoint);
-        Ok(Answered { head, body: Body::full(whole), took })
+        Ok(Sent { head, body: SentBody::Whole(whole), took })
     }
 
     /// Whether the API accepted this caller ever and has not refused it since, however long ago: a write
@@ -215,6 +302,12 @@ impl Sending {
             site.shared.console_opened(site.id, caller, owner, endpoint);
         }
     }
+}
+
+/// The whole of an answer's body, as far as one is read.
+async fn whole(body: AnswerBody) -> Result<Bytes, Failure> {
+    let whole = Limited::new(body, LARGEST_READ).collect().await;
+    whole.map(|whole| whole.to_bytes()).map_err(|_| Failure::Lost)
 }
 
 /// The fields that a rule's templates name. `None`: the rule needs the content and it could not be

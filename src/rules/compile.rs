@@ -19,6 +19,7 @@ use super::template::{GroupTemplate, Offers};
 use super::{ReadRule, RuleSet, WriteRule};
 
 mod conditions;
+mod meeting;
 mod tasks;
 mod warm;
 
@@ -146,7 +147,7 @@ impl Compiler<'_> {
     }
 
     fn write(&mut self, here: &Here, raw: &RawWrite, api: &str) -> Option<WriteRule> {
-        self.refuse(here, &[("batch", raw.batch), ("collapse", raw.collapse.then_some(NotBuilt))]);
+        let meeting = self.meeting(here, raw);
         let mut methods = Vec::with_capacity(raw.methods.len());
         for (index, name) in raw.methods.iter().enumerate() {
             match Method::from_bytes(name.as_bytes()) {
@@ -188,6 +189,7 @@ impl Compiler<'_> {
             reason: raw.reason.clone(),
             operation: raw.operation.clone(),
             settle: raw.settle.0,
+            meeting,
             pattern,
         })
     }
@@ -226,6 +228,10 @@ impl Compiler<'_> {
             _ => "this",
         };
         let message = format!("`{key}` is part of the contract but not built yet");
+        self.key_error(path, message);
+    }
+
+    fn key_error(&mut self, path: &[Step], message: impl Into<String>) {
         self.diagnostics.push(self.document.key_error(path, message));
     }
 

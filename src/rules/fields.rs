@@ -43,6 +43,11 @@ impl Fields {
         Self { body: Vec::new(), query: decode(query) }
     }
 
+    /// Whether there may be more than these, because reading ended at its bound.
+    pub fn may_be_cut(&self) -> bool {
+        self.body.len() >= MAX_FIELDS || self.query.len() >= MAX_FIELDS
+    }
+
     /// These fields and the parameters of a query.
     pub fn with_query(mut self, query: &str) -> Self {
         self.query = decode(query);

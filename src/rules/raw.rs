@@ -16,10 +16,12 @@ use crate::units::Span;
 pub use conditions::{RawBypass, RawCondition, RawQuery};
 pub use tasks::RawTask;
 pub use warm::RawKeepWarm;
+pub use write::{RawBatch, RawCritical, RawWrite};
 
 mod conditions;
 mod tasks;
 mod warm;
+mod write;
 
 /// A rule pack: which reads are kept and for how long, and which writes overtake them.
 #[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
@@ -121,35 +123,6 @@ pub struct RawRead {
     pub keep_warm: Option<RawKeepWarm>,
 }
 
-/// One write: which groups it overtakes.
-#[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RawWrite {
-    /// The methods that the rule is about, in capitals.
-    pub methods: Vec<String>,
-    /// The path template: `{name}` is one segment, `*` one unnamed, `**` any number, `list*` one that begins
-    /// so.
-    pub path: String,
-    /// The groups that the write overtakes, with fields of the body as `{body.x}` and of the query as
-    /// `{query.x}`; none needs a reason.
-    pub invalidates: Vec<String>,
-    /// Why the write overtakes nothing.
-    #[serde(default)]
-    pub reason: Option<String>,
-    /// What the answer names: the groups stay unsettled until that ends.
-    #[serde(default)]
-    pub operation: Option<String>,
-    /// For so long after the write nothing of its groups is kept over a second.
-    #[serde(default = "default_settle")]
-    pub settle: Span,
-    /// Whether identical writes in flight become one; only `false` is built.
-    #[serde(default)]
-    pub collapse: bool,
-    /// Not built yet.
-    #[serde(default, skip_serializing)]
-    pub batch: Option<NotBuilt>,
-}
-
 /// How long an answer is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RawTtl {
@@ -239,11 +212,6 @@ fn default_overrides() -> Vec<Directive> {
 fn default_only() -> OneOrMany<RawCondition> {
     let ok = RawCondition { statuses: Some(vec![200]), ..RawCondition::default() };
     OneOrMany { items: vec![ok], listed: false }
-}
-
-/// How long an API may lag behind its own writes when the rule does not say.
-fn default_settle() -> Span {
-    Span(std::time::Duration::from_secs(3))
 }
 
 impl<T> Default for OneOrMany<T> {

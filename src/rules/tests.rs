@@ -141,7 +141,7 @@ writes:
     path: /w
     invalidates: []
     collapse: true
-    batch: {window: 2s}
+    batch: {window: 31s, critical: [{field: x}, {header: 'a b'}, {field: x, header: x}, {field: x, matches: []}]}
   - methods: [POST]
     path: /w
     invalidates: [g]
@@ -168,8 +168,12 @@ writes:
         "p:24:15: `get` is not a method: they are written in capitals, as in POST",
         "p:24:26: `GET` is not a method that writes",
         "p:26:18: a write that invalidates nothing needs a `reason`",
-        "p:27:5: `collapse` is part of the contract but not built yet",
-        "p:28:5: `batch` is part of the contract but not built yet",
+        "p:27:5: `collapse` is for what does the same however often it is sent, as PUT and DELETE do: give `get`",
+        "p:28:5: `batch` is for what does the same however often it is sent",
+        "p:28:21: write a time over zero, and 30s at most",
+        "p:28:49: `a b` is not the name of a header field",
+        "p:28:66: what is critical is told by a `header` or by a `field`, one of both",
+        "p:28:89: `matches` needs at least one text",
         "p:29:5: rule can never match: line 24 comes first",
         "p:32:14: a write rule needs at least one method",
     ];

@@ -34,6 +34,8 @@ pub enum Detail {
     Bypass,
     /// A write.
     Write,
+    /// A write that was held, or in whose place a later one was sent, by a rule's `batch`.
+    Batched,
     /// An upgraded connection.
     Tunnel,
     /// An error of forebay's own: the request could not be understood.
@@ -58,7 +60,7 @@ pub enum Detail {
 
 impl Detail {
     /// Every word, for the tests that keep the set closed and for resolving metric handles.
-    pub const ALL: [Detail; 23] = [
+    pub const ALL: [Detail; 24] = [
         Detail::StaleWhileRevalidate,
         Detail::StaleIfError,
         Detail::Unsettled,
@@ -72,6 +74,7 @@ impl Detail {
         Detail::Request,
         Detail::Bypass,
         Detail::Write,
+        Detail::Batched,
         Detail::Tunnel,
         Detail::BadRequest,
         Detail::Unreachable,
@@ -100,6 +103,7 @@ impl Detail {
             Detail::Request => "request",
             Detail::Bypass => "bypass",
             Detail::Write => "write",
+            Detail::Batched => "batched",
             Detail::Tunnel => "tunnel",
             Detail::BadRequest => "bad-request",
             Detail::Unreachable => "unreachable",

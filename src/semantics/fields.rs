@@ -104,6 +104,32 @@ pub fn asks_upgrade(headers: &HeaderMap) -> bool {
         })
 }
 
+/// Whether a request field tells one request from another that asks for the same: who sends it, and how it is
+/// traced. No answer depends on it.
+pub fn tells_requests_apart(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "user-agent"
+            | "date"
+            | "traceparent"
+            | "tracestate"
+            | "request-id"
+            | "x-request-id"
+            | "x-correlation-id"
+    )
+}
+
+/// Whether a write stands for itself by its fields: it is conditional (RFC 9110 §13.1, RFC 4918 §10.4), waits
+/// for leave to send its content (§10.1.1), means a part of something (§14), asks for another protocol (§7.8)
+/// or has fields behind its content (§6.5).
+pub fn stands_alone(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| {
+        let name = name.as_str();
+        name.starts_with("if-")
+            || matches!(name, "if" | "expect" | "range" | "content-range" | "upgrade" | "trailer")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +148,26 @@ mod tests {
         }
         remove_connection_specific(&mut headers);
         assert_eq!(headers.keys().map(|k| k.as_str()).collect::<Vec<_>>(), ["accept"]);
+    }
+
+    #[test]
+    fn conditions_and_parts_stand_alone() {
+        for (name, alone) in [
+            ("if-match", true),
+            ("if-unmodified-since", true),
+            ("if", true),
+            ("expect", true),
+            ("content-range", true),
+            ("upgrade", true),
+            ("trailer", true),
+            ("accept", false),
+            ("content-type", false),
+            ("iffy", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name.parse::<HeaderName>().expect("valid"), HeaderValue::from_static("x"));
+            assert_eq!(stands_alone(&headers), alone, "{name}");
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod kept;
 mod keys;
 mod limits;
 mod logs;
+mod meeting;
 mod operations;
 mod outage;
 mod pack;

@@ -65,6 +65,12 @@ pub(in crate::dialect) fn sign(request: &HeaderMap, fields: &mut HeaderMap) {
     debug_assert!(!fields.contains_key(header::SET_COOKIE));
 }
 
+/// The caller's own numbers, of which each answer has its own back ([`sign`]).
+pub(in crate::dialect) fn numbers_requests(name: &HeaderName) -> bool {
+    [&CLIENT_ID, &CORRELATION_ID, &WANTS_CLIENT_ID].contains(&name)
+        || ["x-ms-client-session-id", "x-ms-correlation-id"].contains(&name.as_str())
+}
+
 /// A random number in the form of RFC 9562 §5.4.
 fn uuid() -> HeaderValue {
     const DASHES: [usize; 4] = [8, 13, 18, 23];

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{default_settle, yes};
+use super::write::default_settle;
+use super::yes;
 use crate::units::Span;
 
 /// Tasks of one kind, whoever started them: which groups their start and their end overtake.
