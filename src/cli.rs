@@ -69,39 +69,8 @@ enum Command {
     Sim {
         /// Which: proxmox or azure
         api: String,
-        /// Where it listens
-        #[arg(long, default_value = "127.0.0.1:8016")]
-        listen: SocketAddr,
-        /// Virtual machines [default: 12 guests of a cluster, 10 of a subscription]
-        #[arg(long)]
-        vms: Option<usize>,
-        /// Nodes in the cluster [default: 3]
-        #[arg(long)]
-        nodes: Option<usize>,
-        /// Time that each call takes
-        #[arg(long, default_value = "0ms", value_parser = span)]
-        latency: Duration,
-        /// Time for which one answer in eight is under way longer
-        #[arg(long, default_value = "0ms", value_parser = span)]
-        straggling: Duration,
-        /// Time that each task takes
-        #[arg(long, default_value = "2s", value_parser = span)]
-        task_time: Duration,
-        /// Serve TLS with a certificate of a private CA kept in this directory [azure: always, in sim-certs]
-        #[arg(long, value_name = "DIRECTORY")]
-        tls: Option<PathBuf>,
-        /// Serve plaintext all the same (azure); its clients refuse to log in over it
-        #[arg(long, conflicts_with = "tls")]
-        plain: bool,
-        /// Where addresses in answers point (azure): as-asked, public, mixed, or a URL [default: as-asked]
-        #[arg(long, value_name = "WHERE")]
-        links: Option<String>,
-        /// What the token buckets do (azure) [default: on]
-        #[arg(long)]
-        throttle: Option<sim::Throttling>,
-        /// Say there, in plain text, how many calls came: `calls N`, then a line for each method and target
-        #[arg(long, value_name = "ADDRESS")]
-        stats: Option<SocketAddr>,
+        #[command(flatten)]
+        shape: sim::Shape,
     },
     /// Say what the traffic seen so far means for the rules (not built yet)
     Advise {
@@ -159,35 +128,7 @@ pub fn run() -> ExitCode {
             inspect::explain(&method, &url, config, rules, json)
         }
         Command::Demo { listen, seconds } => demo::run(listen, seconds),
-        Command::Sim {
-            api,
-            listen,
-            vms,
-            nodes,
-            latency,
-            straggling,
-            task_time,
-            tls,
-            plain,
-            links,
-            throttle,
-            stats,
-        } => sim::run(
-            &api,
-            sim::Shape {
-                listen,
-                vms,
-                nodes,
-                latency,
-                straggling,
-                task_time,
-                tls,
-                plain,
-                links,
-                throttle,
-                stats,
-            },
-        ),
+        Command::Sim { api, shape } => sim::run(&api, shape),
         Command::Advise { .. } => unusable("`advise` is part of the contract but not built yet"),
         Command::Health { config } => health::run(config),
     }

@@ -39,7 +39,7 @@ use rustls_pki_types::CertificateDer;
 pub use self::inside::{Inside, InsideTls};
 pub use self::listener::{FreshTls, Listener};
 pub use self::refusal::{MAX_FIELDS, Refusal};
-pub use self::tls::{configure as tls_config, minted as minted_tls_config};
+pub use self::tls::{configure as tls_config, issued as issued_tls_config, minted as minted_tls_config};
 
 /// One listener and its limits.
 #[derive(Clone, Debug)]

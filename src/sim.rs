@@ -5,5 +5,6 @@
 //! Nothing here knows forebay's cache, rules or proxy: the row above only uses `units` and `clock`.
 
 pub mod azure;
+mod front;
 pub mod proxmox;
 mod watch;

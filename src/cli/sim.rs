@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::{runtime, unusable};
+use super::{runtime, span, unusable};
 use crate::server::signals::Signals;
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Protocols, Refusal, TlsIn, tls_config};
 use crate::sim::proxmox::{self, Sim, SimConfig};
@@ -28,18 +29,47 @@ const GUESTS: usize = 12;
 const NODES: usize = 3;
 
 /// How the simulated API is built.
+#[derive(clap::Args)]
 pub(super) struct Shape {
-    pub listen: SocketAddr,
-    pub vms: Option<usize>,
-    pub nodes: Option<usize>,
-    pub latency: Duration,
-    pub straggling: Duration,
-    pub task_time: Duration,
-    pub tls: Option<PathBuf>,
-    pub plain: bool,
-    pub links: Option<String>,
-    pub throttle: Option<Throttling>,
-    pub stats: Option<SocketAddr>,
+    /// Where it listens
+    #[arg(long, default_value = "127.0.0.1:8016")]
+    listen: SocketAddr,
+    /// Virtual machines [default: 12 guests of a cluster, 10 of a subscription]
+    #[arg(long)]
+    vms: Option<usize>,
+    /// Nodes in the cluster [default: 3]
+    #[arg(long)]
+    nodes: Option<usize>,
+    /// Time that each call takes
+    #[arg(long, default_value = "0ms", value_parser = span)]
+    latency: Duration,
+    /// Time for which one answer in eight is under way longer
+    #[arg(long, default_value = "0ms", value_parser = span)]
+    straggling: Duration,
+    /// Time that each task takes
+    #[arg(long, default_value = "2s", value_parser = span)]
+    task_time: Duration,
+    /// Serve TLS with a certificate of a private CA kept in this directory [azure: always, in sim-certs]
+    #[arg(long, value_name = "DIRECTORY")]
+    tls: Option<PathBuf>,
+    /// Serve plaintext all the same (azure); its clients refuse to log in over it
+    #[arg(long, conflicts_with = "tls")]
+    plain: bool,
+    /// Where addresses in answers point (azure): as-asked, public, mixed, or a URL [default: as-asked]
+    #[arg(long, value_name = "WHERE")]
+    links: Option<String>,
+    /// What the token buckets do (azure) [default: on]
+    #[arg(long)]
+    throttle: Option<Throttling>,
+    /// Refuse one read in so many as the front door does whose bucket is empty for a second (azure)
+    #[arg(long, value_name = "N")]
+    refuse_every: Option<NonZeroU64>,
+    /// Listen here too, as the public cloud: with certificates for its names, and counted apart (azure)
+    #[arg(long, value_name = "ADDRESS", conflicts_with = "plain")]
+    public: Option<SocketAddr>,
+    /// Say there, in plain text, how many calls came: `calls N`, then a line for each method and target
+    #[arg(long, value_name = "ADDRESS")]
+    stats: Option<SocketAddr>,
 }
 
 /// What the simulated token buckets do.
@@ -60,6 +90,8 @@ impl Shape {
             (self.plain, "--plain"),
             (self.links.is_some(), "--links"),
             (self.throttle.is_some(), "--throttle"),
+            (self.refuse_every.is_some(), "--refuse-every"),
+            (self.public.is_some(), "--public"),
         ];
         let of_proxmox = [(self.nodes.is_some(), "--nodes"), (!self.straggling.is_zero(), "--straggling")];
         let mut given = match api {

@@ -12,7 +12,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::certs::Minted;
+use super::certs::{Issued, Minted};
 use super::{Protocols, ServerError, TlsIn, certs};
 
 /// The one cryptography provider of this module.
@@ -57,6 +57,13 @@ pub fn configure(
 pub fn minted(certificate: Arc<Minted>, protocols: Protocols) -> Result<Arc<ServerConfig>, ServerError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     finished(builder.with_no_client_auth().with_cert_resolver(certificate), protocols)
+}
+
+/// The configuration for names with one certificate that is on no disk.
+pub fn issued(certificate: Issued, protocols: Protocols) -> Result<Arc<ServerConfig>, ServerError> {
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+    let Issued { chain, key } = certificate;
+    finished(builder.with_no_client_auth().with_single_cert(chain, key)?, protocols)
 }
 
 fn finished(mut config: ServerConfig, protocols: Protocols) -> Result<Arc<ServerConfig>, ServerError> {

@@ -10,20 +10,19 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 mod actions;
 mod answer;
 mod backrefs;
+mod blobs;
 mod bodies;
 mod buckets;
 mod call;
@@ -59,6 +58,7 @@ pub use model::Ending;
 pub use refusal::Refusal;
 pub use rights::Role;
 
+use super::front::Front;
 use super::watch::Watch;
 use answer::Body;
 use call::Call;
@@ -129,6 +129,8 @@ pub struct SimConfig {
     pub throttle: Throttle,
     /// The part of the documented quota that there is; 1 is all of it.
     pub quota: f64,
+    /// Refuses one read in so many, on each address, as if there were no token for the next second.
+    pub refuse_every: Option<NonZeroU64>,
     /// Where random numbers start.
     pub seed: u64,
     /// Serves TLS with these settings; plain HTTP without.
@@ -146,6 +148,7 @@ impl Default for SimConfig {
             links: Links::AsAsked,
             throttle: Throttle::Off,
             quota: 1.0,
+            refuse_every: None,
             seed: 1,
             tls: None,
         }
@@ -171,8 +174,10 @@ struct Shared {
     /// The subscription, the same for every address of it.
     estate: Arc<Mutex<Estate>>,
     buckets: Arc<Mutex<buckets::Buckets>>,
+    blobs: Arc<Mutex<blobs::Blobs>>,
     watch: Watch<Fault>,
     logins: AtomicU64,
+    reads: AtomicU64,
 }
 
 impl Shared {
@@ -183,10 +188,8 @@ impl Shared {
 
 /// A simulated front door that listens on one address; it ends when it is stopped or dropped.
 pub struct Sim {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    cancel: CancellationToken,
-    acceptor: Option<JoinHandle<()>>,
+    front: Front,
 }
 
 impl Sim {
@@ -207,28 +210,28 @@ impl Sim {
     /// An address cannot be bound.
     pub async fn start_at(config: SimConfig, addresses: &[SocketAddr]) -> io::Result<Vec<Sim>> {
         let estate = Arc::new(Mutex::new(seed::estate(&config, Instant::now())));
-        let buckets = Arc::default();
+        let (buckets, blobs) = (Arc::default(), Arc::default());
         let mut sims = Vec::with_capacity(addresses.len());
         for address in addresses {
-            let listener = TcpListener::bind(address).await?;
             let shared = Arc::new(Shared {
                 config: config.clone(),
                 estate: Arc::clone(&estate),
                 buckets: Arc::clone(&buckets),
+                blobs: Arc::clone(&blobs),
                 watch: Watch::default(),
                 logins: AtomicU64::new(0),
+                reads: AtomicU64::new(0),
             });
-            let cancel = CancellationToken::new();
-            let address = listener.local_addr()?;
-            let acceptor = tokio::spawn(wire::accept(listener, Arc::clone(&shared), cancel.clone()));
-            sims.push(Sim { address, shared, cancel, acceptor: Some(acceptor) });
+            let serving = Arc::clone(&shared);
+            let connect = move |stream| wire::connect(stream, Arc::clone(&serving));
+            sims.push(Sim { front: Front::open(*address, connect).await?, shared });
         }
         Ok(sims)
     }
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.front.address()
     }
 
     /// Requests to the API received here, all of them, refused ones included. Logins are counted apart.
@@ -372,16 +375,6 @@ impl Sim {
 
     /// Stops listening, closes all connections and waits until every background task has ended.
     pub async fn stop(mut self) {
-        self.cancel.cancel();
-        if let Some(acceptor) = self.acceptor.take() {
-            // The task ends by itself once cancelled; a panic in it has already been printed.
-            let _ = acceptor.await;
-        }
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+        self.front.stop().await;
     }
 }

@@ -16,10 +16,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 mod access;
 mod answer;
@@ -55,6 +52,7 @@ mod wire;
 pub use super::watch::{Gate, HoldAt};
 pub use fault::Fault;
 
+use super::front::Front;
 use super::watch::Watch;
 use call::{Call, Method};
 use state::Cluster;
@@ -153,10 +151,8 @@ struct Shared {
 
 /// A simulated node that listens on one address; it ends when it is stopped or dropped.
 pub struct Sim {
-    address: SocketAddr,
     shared: Arc<Shared>,
-    cancel: CancellationToken,
-    acceptor: Option<JoinHandle<()>>,
+    front: Front,
 }
 
 impl Sim {
@@ -182,7 +178,6 @@ impl Sim {
         let cluster = Arc::new(Mutex::new(seed::cluster(&config, Instant::now())));
         let mut sims = Vec::with_capacity(addresses.len());
         for (index, address) in addresses.iter().enumerate() {
-            let listener = TcpListener::bind(address).await?;
             let shared = Arc::new(Shared {
                 config: config.clone(),
                 cluster: Arc::clone(&cluster),
@@ -190,17 +185,16 @@ impl Sim {
                 watch: Watch::default(),
                 workers: Arc::clone(&workers),
             });
-            let cancel = CancellationToken::new();
-            let address = listener.local_addr()?;
-            let acceptor = tokio::spawn(wire::accept(listener, Arc::clone(&shared), cancel.clone()));
-            sims.push(Sim { address, shared, cancel, acceptor: Some(acceptor) });
+            let serving = Arc::clone(&shared);
+            let connect = move |stream| wire::connect(stream, Arc::clone(&serving));
+            sims.push(Sim { front: Front::open(*address, connect).await?, shared });
         }
         Ok(sims)
     }
 
     /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.front.address()
     }
 
     /// The name of the node that listens here.
@@ -308,16 +302,6 @@ impl Sim {
 
     /// Stops listening, closes all connections and waits until every background task has ended.
     pub async fn stop(mut self) {
-        self.cancel.cancel();
-        if let Some(acceptor) = self.acceptor.take() {
-            // The task ends by itself once cancelled; a panic in it has already been printed.
-            let _ = acceptor.await;
-        }
-    }
-}
-
-impl Drop for Sim {
-    fn drop(&mut self) {
-        self.cancel.cancel();
+        self.front.stop().await;
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,12 +21,15 @@ use super::answer::{Body, Outcome, Reply};
 use super::call::{self, Call};
 use super::estate::Estate;
 use super::token::Actor;
-use super::{Fault, HoldAt, Shared, TENANT, login, refusal, route};
+use super::{Fault, HoldAt, SUBSCRIPTION, Shared, TENANT, blobs, login, refusal, route};
 
 /// The longest body that ARM takes.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
 /// Audiences that ARM accepts.
 const AUDIENCES: [&str; 2] = ["https://management.azure.com", "https://management.core.windows.net"];
+
+/// The seconds that a refusal says which was asked for: the shortest time that its field can say.
+const REFUSED_FOR: u64 = 1;
 
 pub(super) type AnswerBody = BoxBody<Bytes, io::Error>;
 
@@ -43,6 +47,10 @@ pub(super) async fn answer(
     let host = head.uri.authority().map(ToString::to_string).or(host).unwrap_or_default();
     let base = format!("{scheme}://{host}");
     let collected = Limited::new(body, BODY_LIMIT).collect().await.map_err(io::Error::other)?.to_bytes();
+    if blobs::owns(&host) {
+        let call = Call::new(head.method.clone(), &target, nobody(), &base, Instant::now());
+        return Ok(shared.blobs.lock().answer(&host, &call, &head, collected));
+    }
     if login::owns(&path) {
         shared.count_login();
         let reply = {
@@ -96,15 +104,7 @@ fn carry_out(
     let mut estate = shared.estate.lock();
     let now = Instant::now();
     estate.settle(now);
-    let nobody = Actor {
-        object: String::new(),
-        application: String::new(),
-        number: 0,
-        expires: 0,
-        audience: String::new(),
-        tenant: String::new(),
-    };
-    let mut call = Call::new(head.method.clone(), target, nobody, base, now);
+    let mut call = Call::new(head.method.clone(), target, nobody(), base, now);
     call.body = serde_json::from_slice(body).unwrap_or(Value::Null);
     call.if_match = text(head, "if-match").map(str::to_owned);
     call.if_none_match = text(head, "if-none-match").map(str::to_owned);
@@ -115,6 +115,9 @@ fn carry_out(
         Ok(actor) => call.who = actor,
         Err(refused) => return (refused, Vec::new()),
     }
+    if call.reads() && is_refused(shared) {
+        return (refusal::subscription(SUBSCRIPTION, "read", &call.who.object, REFUSED_FOR), Vec::new());
+    }
     let (fields, refused) = match shared.config.throttle {
         super::Throttle::Off => (full_quota(&call), None),
         throttle => shared.buckets.lock().take(&estate, &call, throttle, shared.config.quota),
@@ -123,6 +126,32 @@ fn carry_out(
         return (refused, fields);
     }
     (route::dispatch(&mut estate, &call).unwrap_or_else(|refused| refused), fields)
+}
+
+impl super::Sim {
+    /// Reads that were refused here because [`super::SimConfig::refuse_every`] asks for it.
+    pub fn refused(&self) -> u64 {
+        let every = self.shared.config.refuse_every;
+        every.map_or(0, |every| self.shared.reads.load(Ordering::SeqCst) / every.get())
+    }
+}
+
+/// Counts a read, and says whether it is one of those that are refused.
+fn is_refused(shared: &Shared) -> bool {
+    let count = shared.reads.fetch_add(1, Ordering::SeqCst) + 1;
+    shared.config.refuse_every.is_some_and(|every| count.is_multiple_of(every.get()))
+}
+
+/// Whoever has not said yet who he is.
+fn nobody() -> Actor {
+    Actor {
+        object: String::new(),
+        application: String::new(),
+        number: 0,
+        expires: 0,
+        audience: String::new(),
+        tenant: String::new(),
+    }
 }
 
 /// What the fields say when there are no buckets: a fresh subscription's numbers.

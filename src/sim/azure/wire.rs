@@ -6,33 +6,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::{Shared, exchange};
 
-/// Serves connections until it is cancelled, and ends them all.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, cancel: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            () = cancel.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
-                shared.watch.connected();
-                connections.spawn(connect(stream, Arc::clone(&shared)));
-            }
-        }
-    }
-    connections.shutdown().await;
-}
-
-async fn connect(stream: TcpStream, shared: Arc<Shared>) {
-    // Without it small answers wait for the client's delayed acknowledgement; failing to set it only costs time.
-    let _ = stream.set_nodelay(true);
+/// Serves one connection.
+pub(super) async fn connect(stream: TcpStream, shared: Arc<Shared>) {
+    shared.watch.connected();
     match shared.config.tls.clone() {
         None => serve(stream, shared, "http", auto::Builder::new(TokioExecutor::new())).await,
         Some(config) => {

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::exchange::{self, After};
@@ -23,26 +21,9 @@ const HEADER_BYTES: usize = 8 * 1024;
 /// How long the rest of a refused request is read away, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Accepts connections until cancelled, then ends them all.
-pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>, cancel: CancellationToken) {
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = cancel.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
-        // Too many open files, at worst: the client sees a refused connection and tries again.
-        let Ok((stream, _)) = accepted else { continue };
-        shared.watch.connected();
-        connections.spawn(connect(stream, Arc::clone(&shared)));
-        while connections.try_join_next().is_some() {}
-    }
-    connections.shutdown().await;
-}
-
-async fn connect(stream: TcpStream, shared: Arc<Shared>) {
-    // Without it small answers wait for the client's delayed acknowledgement; failing to set it only costs time.
-    let _ = stream.set_nodelay(true);
+/// Serves one connection.
+pub(super) async fn connect(stream: TcpStream, shared: Arc<Shared>) {
+    shared.watch.connected();
     match shared.config.tls.clone() {
         None => serve(stream, &shared).await,
         Some(config) => {

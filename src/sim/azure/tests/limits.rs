@@ -157,3 +157,23 @@ async fn providers_have_buckets_of_their_own() {
     assert!(refused.field("x-ms-user-quota-resets-after").starts_with("00:00:0"));
     sim.stop().await;
 }
+
+#[tokio::test]
+async fn one_read_in_so_many_is_refused_if_that_is_asked_for() {
+    let sim = start(SimConfig { refuse_every: NonZeroU64::new(3), ..still() }).await;
+    let client = Client::admin(&sim);
+    let path = format!("{SUB}/locations?api-version=2022-12-01");
+    for (turn, expected) in [200, 200, 429, 200, 200, 429].into_iter().enumerate() {
+        let answer = client.get(&path).await;
+        assert_eq!(answer.status, expected, "{turn}");
+        if expected == 429 {
+            assert_eq!((answer.field("retry-after"), answer.code()), ("1", "SubscriptionRequestsThrottled"));
+        }
+    }
+    let start = format!("{}/start?{COMPUTE}", vm("rg-alpha", "web-01"));
+    for _ in 0..4 {
+        assert_eq!(client.send("POST", &start, Value::Null, &[]).await.status, 202, "no write is");
+    }
+    assert_eq!(sim.refused(), 2);
+    sim.stop().await;
+}

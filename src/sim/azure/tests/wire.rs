@@ -112,3 +112,37 @@ async fn http2_is_spoken_too() {
     driver.abort();
     sim.stop().await;
 }
+
+#[tokio::test]
+async fn an_account_keeps_a_state_with_its_lock() {
+    let sim = start(still()).await;
+    let at = |query: &str| format!("http://examplestate.blob.core.windows.net/states/lab.tfstate{query}");
+    let ask = async |method: &str, query: &str, body: &str, fields: &[(&str, &str)]| {
+        let body = if body.is_empty() { Value::Null } else { Value::from(body) };
+        send(&sim, method, &at(query), body, fields).await.expect("an answer")
+    };
+    let missing = ask("GET", "", "", &[]).await;
+    assert_eq!((missing.status, missing.field("x-ms-error-code")), (404, "BlobNotFound"));
+    assert_eq!(ask("PUT", "?comp=lease", "", &[("x-ms-lease-action", "acquire")]).await.status, 404);
+    assert_eq!(ask("PUT", "", "{\"serial\":1}", &[]).await.status, 201);
+    let acquire = [("x-ms-lease-action", "acquire"), ("x-ms-proposed-lease-id", "one")];
+    let leased = ask("PUT", "?comp=lease", "", &acquire).await;
+    assert_eq!((leased.status, leased.field("x-ms-lease-id")), (201, "one"));
+    let own = [("x-ms-lease-id", "one"), ("x-ms-meta-terraformlockid", "who")];
+    assert_eq!(ask("PUT", "?comp=metadata", "", &own).await.status, 200);
+    for query in ["", "?comp=metadata", "?comp=lease"] {
+        let other = [("x-ms-lease-id", "two"), ("x-ms-lease-action", "release")];
+        assert_eq!(ask("PUT", query, "", &other).await.status, 409, "{query}");
+    }
+    let shown = ask("GET", "", "", &[]).await;
+    assert_eq!((shown.status, &shown.body["serial"]), (200, &Value::from(1)));
+    assert_eq!(
+        (shown.field("x-ms-lease-status"), shown.field("x-ms-meta-terraformlockid")),
+        ("locked", "who")
+    );
+    let release = [("x-ms-lease-id", "one"), ("x-ms-lease-action", "release")];
+    assert_eq!(ask("PUT", "?comp=lease", "", &release).await.status, 200);
+    assert_eq!(ask("HEAD", "", "", &[]).await.field("x-ms-lease-status"), "unlocked");
+    assert_eq!((sim.calls(), sim.logins()), (0, 0), "they are no part of the API");
+    sim.stop().await;
+}
