@@ -49,7 +49,7 @@ use tokio::sync::Notify;
 
 pub use body::Body;
 pub use connect::{
-    ConnectCounters, ConnectOutcome, connect_target, connected, is_for, not_connected, refused,
+    ConnectCounters, ConnectOutcome, connect_target, connected, inner_host, not_connected, refused,
 };
 pub use error::Failure;
 pub use explain::{Explanation, explain};

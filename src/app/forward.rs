@@ -298,6 +298,18 @@ impl ForHost {
     fn proxy(&self) -> Option<Proxy> {
         self.forward.0.table.load().served(&self.host).map(|served| served.proxy.clone())
     }
+
+    /// Whether a request is for what the connection leads to: this host, or another name of the same upstream.
+    /// An API may send a client on to another of its names, and some keep the first in `Host`.
+    fn is_meant(&self, request: &Request<Incoming>) -> bool {
+        let Some(named) = proxy::inner_host(request.uri(), request.headers()) else { return false };
+        if named == *self.host {
+            return true;
+        }
+        let table = self.forward.0.table.load();
+        let upstream = |host: &Authority| table.served(host).map(|served| served.upstream.as_str());
+        upstream(&named).is_some_and(|other| Some(other) == upstream(&self.host))
+    }
 }
 
 impl Handler for ForHost {
@@ -305,7 +317,7 @@ impl Handler for ForHost {
 
     async fn handle(&self, mut request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
         let Some(proxy) = self.proxy() else { return proxy::not_connected(Failure::Misdirected) };
-        if !proxy::is_for(&self.host, request.uri(), request.headers()) {
+        if !self.is_meant(&request) {
             return proxy.misdirected();
         }
         // It was meant for the proxy, whatever the API would make of it.

@@ -92,8 +92,9 @@ async fn the_protocols_are_those_of_the_api() {
 }
 
 #[tokio::test]
-async fn what_is_inside_must_be_for_the_host_of_the_connect() {
-    let front = Front::start("intercept: {api.example: lab, \"*.api.example\": lab}", "").await;
+async fn what_is_inside_must_be_for_the_upstream_of_the_connect() {
+    let hosts = "intercept: {api.example: lab, \"*.api.example\": lab, other.example: other}";
+    let front = Front::start(hosts, "").await;
     for (host, name) in [("api.example", "west.api.example"), ("west.api.example", "east.api.example")] {
         let failed = front.inside(&format!("{host}:443"), name, &[]).await;
         let error = failed.expect_err("a handshake for another host").to_string();
@@ -102,7 +103,7 @@ async fn what_is_inside_must_be_for_the_host_of_the_connect() {
     // A client that names nobody: an address has no place in the handshake.
     assert!(front.inside("api.example:443", "10.9.8.7", &[]).await.is_err());
     assert_eq!(front.metric("forebay_refused_total{reason=\"handshake\"}"), 3);
-    for host in ["west.api.example", "api.example:8443", "api.example.", "127.0.0.1"] {
+    for host in ["other.example", "api.example:8443", "api.example.", "elsewhere.example", "127.0.0.1"] {
         let mut stream = front.encrypted().await;
         let answer = ask(&mut stream, host, ITEM, "").await;
         assert!(answer.starts_with("HTTP/1.1 421 "), "{host}: {answer}");
@@ -112,6 +113,8 @@ async fn what_is_inside_must_be_for_the_host_of_the_connect() {
         );
     }
     let mut stream = front.encrypted().await;
+    let other = ask(&mut stream, "west.api.example", ITEM, "").await;
+    assert!(other.contains("cache-status: forebay; hit"), "another name of the same upstream: {other}");
     let more = format!("Host: west.{HOST}\r\n");
     assert!(ask(&mut stream, HOST, ITEM, &more).await.starts_with("HTTP/1.1 421 "));
     assert_eq!(front.origin.calls().len(), 1);

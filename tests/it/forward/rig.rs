@@ -113,8 +113,9 @@ impl Front {
 fn write(directory: &tempfile::TempDir, origin: &Origin, listener: &str, more: &str) {
     let text = format!(
         "listen: [{{address: 127.0.0.1:0, {listener}}}]\nadmin: {{address: 127.0.0.1:0}}\ncerts: certs\n{more}\n\
-         upstreams:\n  lab:\n    endpoints: [http://{}]\n    rules: [rules.yaml]\n    feed: {{ceiling: 30d}}\n",
-        origin.address
+         upstreams:\n  lab:\n    endpoints: [http://{}]\n    rules: [rules.yaml]\n    feed: {{ceiling: 30d}}\n  \
+         other: {{endpoints: [http://{}], rules: [rules.yaml]}}\n",
+        origin.address, origin.address
     );
     std::fs::write(directory.path().join("forebay.yaml"), text).expect("writable");
 }
