@@ -1,7 +1,5 @@
 //! Operations whose end no client asks for: forebay asks itself, as whoever wrote.
 
-use std::time::Duration;
-
 use crate::support::{Gate, Options, Origin, RULES, Reply, Rig, until};
 
 const UPID: &str = "UPID:pve1:0000A1B2:00C3D4E5:65F0A1B2:qmstart:1:root@pam:";
@@ -45,20 +43,6 @@ async fn ended(rig: &Rig) {
     until("the end of the operation", || open(rig) == 0).await;
 }
 
-/// Lets time pass until `condition` holds, for some minutes at most.
-async fn pass_until(rig: &Rig, what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..300 {
-        for _ in 0..1_000 {
-            if condition() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        rig.advance(Duration::from_millis(500)).await;
-    }
-    panic!("never came: {what}");
-}
-
 fn calls_by_cause(rig: &Rig, cause: &str) -> u64 {
     let text = rig.app.shared().registry.render();
     let wanted = format!("cause=\"{cause}\"");
@@ -71,7 +55,7 @@ fn calls_by_cause(rig: &Rig, cause: &str) -> u64 {
 #[tokio::test]
 async fn an_end_that_nobody_asks_for_is_learnt_as_the_writer() {
     let rig = started().await;
-    pass_until(&rig, "two questions", || calls_by_cause(&rig, "operation") == 2).await;
+    rig.pass_until("two questions", || calls_by_cause(&rig, "operation") == 2).await;
     let asked = rig.origin().last(STATUS);
     assert_eq!(asked.field("authorization"), Some("PVEAPIToken=user@pve!one=secret"));
     assert_eq!(open(&rig), 1);
@@ -80,7 +64,7 @@ async fn an_end_that_nobody_asks_for_is_learnt_as_the_writer() {
     let early = rig.get(PATH).spawn();
     rig.origin().came(CALL, 2).await;
     rig.origin().on(STATUS, Reply::body(ENDED));
-    pass_until(&rig, "the end", || open(&rig) == 0).await;
+    rig.pass_until("the end", || open(&rig) == 0).await;
     // What was under way when it ended is neither joined nor kept.
     assert_eq!(rig.get(PATH).send().await.text(), "the present");
     gate.open();
@@ -166,7 +150,7 @@ async fn an_api_that_is_down_is_asked_again() {
     let rig = started().await;
     let down = [Reply::reset(), Reply::status(596, "Connection timed out"), Reply::body(RUNS).cut()];
     rig.origin().on_each(STATUS, down.into_iter().chain([Reply::body(ENDED)]));
-    pass_until(&rig, "the end", || open(&rig) == 0).await;
+    rig.pass_until("the end", || open(&rig) == 0).await;
     rig.finish().await;
 }
 
@@ -189,7 +173,7 @@ async fn few_questions_are_under_way_at_once() {
         until("two questions", || asked() == 2).await;
     }
     gate.open();
-    pass_until(&rig, "the end of all", || open(&rig) == 0).await;
+    rig.pass_until("the end of all", || open(&rig) == 0).await;
     assert!(asked() >= 6);
     rig.finish().await;
 }
@@ -273,7 +257,7 @@ async fn a_lost_answer_whose_task_runs_ends_with_the_task() {
     assert_eq!(rig.get(PATH).send().await.cache(), "fwd=bypass; stored; detail=unsettled");
     rig.origin().on_each(CALL, [Reply::body("the end")]);
     rig.origin().on(STATUS, Reply::body(ENDED));
-    pass_until(&rig, "the end", || open(&rig) == 0).await;
+    rig.pass_until("the end", || open(&rig) == 0).await;
     assert_eq!(rig.origin().count(LIST), 1);
     assert_eq!(rig.warm(PATH).await, "the end");
     rig.finish().await;

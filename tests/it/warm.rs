@@ -46,17 +46,6 @@ async fn settle(rig: &Rig) {
     }
 }
 
-async fn pass_until(rig: &Rig, what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..600 {
-        if condition() {
-            return;
-        }
-        rig.advance(Duration::from_millis(500)).await;
-        settle(rig).await;
-    }
-    panic!("never came: {what}");
-}
-
 fn kept(rig: &Rig) -> forebay::proxy::WarmShown {
     rig.app.sites().all()[0].kept_warm()
 }
@@ -100,7 +89,7 @@ async fn what_nobody_uses_is_left_alone() {
     pass(&rig, 30).await;
     // A minute from here on.
     assert!(rig.get(PATH).send().await.is_hit());
-    pass_until(&rig, "the end", || kept(&rig).kept == 0).await;
+    rig.pass_until("the end", || kept(&rig).kept == 0).await;
     let calls = rig.origin().count(CALL);
     assert!((10..=14).contains(&calls), "for a minute and a half: {calls}");
     pass(&rig, 60).await;
@@ -115,7 +104,7 @@ async fn each_partition_is_fetched_with_its_own_credential() {
     rig.warm(PATH).await;
     let other = || rig.get(PATH).token("other");
     other().send().await;
-    pass_until(&rig, "both", || kept(&rig).fetches == 2).await;
+    rig.pass_until("both", || kept(&rig).fetches == 2).await;
     let used = |name: &str| {
         let credential = format!("PVEAPIToken=user@pve!{name}=secret");
         let calls = rig.origin().calls();
@@ -133,7 +122,7 @@ async fn a_refused_credential_is_not_used_again() {
     let rig = rig().await;
     rig.warm(PATH).await;
     rig.origin().on(CALL, Reply::status(401, "no ticket").with_body("{}"));
-    pass_until(&rig, "the end", || kept(&rig).kept == 0).await;
+    rig.pass_until("the end", || kept(&rig).kept == 0).await;
     assert_eq!(rig.origin().count(CALL), 2);
     rig.finish().await;
 }
@@ -143,7 +132,7 @@ async fn what_is_gone_is_not_brought_back() {
     let rig = rig().await;
     rig.warm(PATH).await;
     rig.origin().on(CALL, Reply::status(404, "Not Found").with_body("{}"));
-    pass_until(&rig, "the end", || kept(&rig).kept == 0).await;
+    rig.pass_until("the end", || kept(&rig).kept == 0).await;
     assert_eq!(rig.origin().count(CALL), 2);
     rig.finish().await;
 }
@@ -162,7 +151,7 @@ async fn an_api_that_is_down_is_asked_more_and_more_seldom() {
     assert!((3..=5).contains(&asked), "after 8, 24, 56 and 120 s, somewhat early: {asked}");
     assert_eq!(kept(&rig).errors, asked);
     rig.origin().on(CALL, Reply::body("{\"data\":2}"));
-    pass_until(&rig, "the new state", || kept(&rig).consecutive_errors == 0).await;
+    rig.pass_until("the new state", || kept(&rig).consecutive_errors == 0).await;
     assert_eq!(rig.get(PATH).send().await.text(), "{\"data\":2}");
     rig.finish().await;
 }
@@ -173,7 +162,7 @@ async fn what_a_write_overtook_is_fetched_when_it_has_settled() {
     changing(&rig);
     let before = rig.warm(PATH).await;
     assert_eq!(rig.ask("PUT", "/api2/json/item/1").send().await.status, 200);
-    pass_until(&rig, "the next", || kept(&rig).fetches == 1).await;
+    rig.pass_until("the next", || kept(&rig).fetches == 1).await;
     let after = rig.get(PATH).send().await;
     assert!(after.is_hit(), "{}", after.cache());
     assert_ne!(after.text(), before);
@@ -187,7 +176,7 @@ async fn rules_that_keep_nothing_warm_any_more_end_it() {
     assert_eq!(kept(&rig).kept, 1);
     std::fs::write(rig.directory.path().join("rules.yaml"), RULES).expect("writable");
     rig.app.reload_file().await.expect("the file is right");
-    pass_until(&rig, "the end", || kept(&rig).kept == 0).await;
+    rig.pass_until("the end", || kept(&rig).kept == 0).await;
     assert_eq!(rig.origin().count(CALL), 1);
     rig.finish().await;
 }
@@ -227,7 +216,7 @@ async fn admin(rig: &Rig, method: &str, path: &str) -> Value {
 async fn a_job_is_done_before_anybody_asks_and_for_its_credential_alone() {
     let (rig, _files) = synced().await;
     rig.origin().on(CALL, Reply::body("{\"data\":1}"));
-    pass_until(&rig, "the first", || kept(&rig).fetches == 1).await;
+    rig.pass_until("the first", || kept(&rig).fetches == 1).await;
     assert!(own(&rig).send().await.is_hit());
     assert!(!rig.get(&format!("{PATH}?full=1")).send().await.is_hit(), "another credential");
     let stats = admin(&rig, "GET", "/api/sync/stats").await;
@@ -245,7 +234,7 @@ async fn a_job_is_done_before_anybody_asks_and_for_its_credential_alone() {
     let before = by_own();
     assert!((1..=2).contains(&before), "every half minute: {before}");
     assert_eq!(admin(&rig, "POST", "/api/sync/trigger").await["triggered"], 2);
-    pass_until(&rig, "at once", || by_own() > before).await;
+    rig.pass_until("at once", || by_own() > before).await;
     rig.finish().await;
 }
 
@@ -253,12 +242,12 @@ async fn a_job_is_done_before_anybody_asks_and_for_its_credential_alone() {
 async fn a_job_that_fails_is_an_issue_until_it_is_done() {
     let (rig, _files) = synced().await;
     rig.origin().on(CALL, Reply::status(401, "no ticket").with_body("{}"));
-    pass_until(&rig, "three failures", || kept(&rig).consecutive_errors == 3).await;
+    rig.pass_until("three failures", || kept(&rig).consecutive_errors == 3).await;
     let health = admin(&rig, "GET", "/api/sync/health").await;
     assert_eq!(health["healthy"], false);
     assert_eq!(health["issues"][0], format!("lab: {PATH}?full=1 could not be fetched 3 times in a row"));
     rig.origin().on(CALL, Reply::body("{\"data\":1}"));
-    pass_until(&rig, "the end of it", || kept(&rig).consecutive_errors == 0).await;
+    rig.pass_until("the end of it", || kept(&rig).consecutive_errors == 0).await;
     assert_eq!(admin(&rig, "GET", "/api/sync/health").await["healthy"], true);
     rig.finish().await;
 }

@@ -92,20 +92,6 @@ async fn is_unsettled(rig: &Rig) {
     assert!(get(rig, OTHER).await.is_hit(), "another machine is not touched");
 }
 
-/// Lets time pass until `condition` holds, for some minutes at most.
-async fn pass_until(rig: &Rig, what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..300 {
-        for _ in 0..1_000 {
-            if condition() {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        rig.advance(Duration::from_millis(500)).await;
-    }
-    panic!("never came: {what}");
-}
-
 /// Lets so many seconds pass, in which forebay does what is due.
 async fn rest(rig: &Rig, seconds: u64) {
     for _ in 0..seconds * 2 {
@@ -244,7 +230,7 @@ async fn an_end_that_nobody_asks_for_is_learnt_as_the_writer_at_the_pace_of_the_
     let count = || origin(&rig).count(&call(ASYNC));
     rest(&rig, 14).await;
     assert_eq!(count(), 0, "not before the time that the API named");
-    pass_until(&rig, "a question", || count() == 1).await;
+    rig.pass_until("a question", || count() == 1).await;
     let asked = origin(&rig).last(&call(ASYNC));
     assert_eq!(asked.field("authorization"), Some("Bearer token"));
     assert_eq!(asked.target, ASYNC);
@@ -253,7 +239,7 @@ async fn an_end_that_nobody_asks_for_is_learnt_as_the_writer_at_the_pace_of_the_
     warm(&rig, OTHER).await;
     is_unsettled(&rig).await;
     origin(&rig).on(&call(ASYNC), arm(ENDED));
-    pass_until(&rig, "the end", || open(&rig) == 0).await;
+    rig.pass_until("the end", || open(&rig) == 0).await;
     rig.seconds(6).await;
     warm(&rig, VM).await;
     let asked = count();

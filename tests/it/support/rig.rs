@@ -173,6 +173,20 @@ impl Rig {
         self.advance(Duration::from_secs(seconds)).await;
     }
 
+    /// Lets time pass until `condition` holds, for some minutes at most.
+    pub async fn pass_until(&self, what: &str, mut condition: impl FnMut() -> bool) {
+        for _ in 0..600 {
+            for _ in 0..1_000 {
+                if condition() {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+            self.advance(Duration::from_millis(500)).await;
+        }
+        panic!("never came: {what}");
+    }
+
     /// Reads `target` until it is stored, and says what the body is.
     pub async fn warm(&self, target: &str) -> String {
         let got = self.get(target).send().await;
