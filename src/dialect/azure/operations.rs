@@ -4,10 +4,12 @@
 //! Facts are from Azure/azure-resource-manager-rpc, async-api-reference.md, and from what clients do
 //! (azure-core, azcore, go-azure-sdk).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::decode;
 use super::super::operation::{Address, AddressName, Heard, Pending, Progress};
@@ -16,6 +18,11 @@ use super::links;
 /// The fields with an address, the one that tells most first: what is read there says how the operation
 /// stands, at a `Location` only whether it has ended.
 const ADDRESSES: [&str; 3] = ["azure-asyncoperation", "operation-location", "location"];
+
+/// Those of them that only an operation has: with a 201 a `Location` may be the resource itself.
+const POLLED: [&str; 2] = ["azure-asyncoperation", "operation-location"];
+/// Where several requests are sent in one; the portal does that, and no document tells of it.
+const BATCH: &str = "/batch";
 
 /// The states in which nothing changes any more.
 const TERMINAL: [&str; 4] = ["succeeded", "failed", "canceled", "cancelled"];
@@ -41,13 +48,16 @@ pub(in crate::dialect) fn pending(answer: &Heard<'_>, body: Option<&[u8]>) -> Op
     if !answer.status.is_success() {
         return None;
     }
+    if answer.path == BATCH && body.is_some_and(goes_on_within) {
+        // Each has an address of its own, in a body that clients read: whoever asks there is heard as well.
+        return Some(Pending { addresses: Vec::new(), moves: false, pace: PACE, unknown_cap: UNKNOWN_CAP });
+    }
     let state = body.and_then(read).and_then(|body| body.provisioning_state());
     let moves = state.as_deref().is_some_and(|state| !is_terminal(state));
     let addresses = addresses(answer);
     let is_accepted = answer.status == StatusCode::ACCEPTED;
-    // With a 201 a `Location` may be the resource itself.
     let polled =
-        addresses.iter().any(|(field, _)| *field != "location") || is_accepted && !addresses.is_empty();
+        addresses.iter().any(|(field, _)| POLLED.contains(field)) || is_accepted && !addresses.is_empty();
     if !polled && !moves && !is_accepted {
         return None;
     }
@@ -56,6 +66,21 @@ pub(in crate::dialect) fn pending(answer: &Heard<'_>, body: Option<&[u8]>) -> Op
         false => Vec::new(),
     };
     Some(Pending { addresses, moves, pace: pace(answer.fields), unknown_cap: UNKNOWN_CAP })
+}
+
+/// Whether one of the answers in a batch's says that it goes on; one that cannot be read may.
+fn goes_on_within(body: &[u8]) -> bool {
+    let Ok(batch) = serde_json::from_slice::<Batch>(without_mark(body)) else { return true };
+    batch.responses.into_iter().any(|Inner { status, headers, content }| {
+        let polled = |name: &String| POLLED.iter().any(|known| name.eq_ignore_ascii_case(known));
+        let state = content.and_then(|content| match content {
+            Content::Known(body) => body.provisioning_state(),
+            Content::Other(_) => None,
+        });
+        status == StatusCode::ACCEPTED.as_u16()
+            || headers.is_some_and(|headers| headers.keys().any(polled))
+            || state.is_some_and(|state| !is_terminal(&state))
+    })
 }
 
 /// Further addresses of an operation that runs.
@@ -170,6 +195,31 @@ struct Body {
     properties: Option<Properties>,
 }
 
+/// The answer to a batch.
+#[derive(Deserialize)]
+struct Batch {
+    responses: Vec<Inner>,
+}
+
+/// One of the answers in it.
+#[derive(Deserialize)]
+struct Inner {
+    #[serde(rename = "httpStatusCode")]
+    status: u16,
+    #[serde(default)]
+    headers: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default)]
+    content: Option<Content>,
+}
+
+/// What shows a resource, or anything else.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Known(Body),
+    Other(IgnoredAny),
+}
+
 /// An object with a state, or anything else.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -178,7 +228,7 @@ enum Properties {
         #[serde(rename = "provisioningState")]
         provisioning_state: String,
     },
-    Other(serde::de::IgnoredAny),
+    Other(IgnoredAny),
 }
 
 impl Body {
@@ -196,7 +246,11 @@ fn text<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Stri
 }
 
 fn read(body: &[u8]) -> Option<Body> {
-    serde_json::from_slice(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)).ok()
+    serde_json::from_slice(without_mark(body)).ok()
+}
+
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ reads:
 writes:
   - {methods: [PUT, PATCH, DELETE], path: "/subscriptions/{s}/vms/{vm}", invalidates: ["vm/{vm}", vms], operation: arm}
   - {methods: [POST], path: "/subscriptions/{s}/vms/{vm}/start", invalidates: ["vm/{vm}", vms], operation: arm}
+  - {methods: [POST], path: /batch, invalidates: ["/**"], operation: arm}
 "#;
 
 const VM: &str = "/subscriptions/s/vms/a?api-version=1";
@@ -396,5 +397,30 @@ async fn a_rule_of_an_operator_names_it() {
     let file = directory.path().join("pack.yaml");
     std::fs::write(&file, rules).expect("writable");
     let mistakes = forebay::config::check(&[file]);
-    assert_eq!(mistakes.len(), 2, "{mistakes:#?}");
+    assert_eq!(mistakes.len(), 3, "{mistakes:#?}");
+}
+
+#[tokio::test]
+async fn what_a_batch_began_holds_all_that_it_may_change() {
+    let done = r#"{"responses":[{"httpStatusCode":200,"content":{}}]}"#;
+    let began = r#"{"responses":[{"httpStatusCode":200},{"httpStatusCode":202,"headers":{"Location":"https://a/b"}}]}"#;
+    for (answer, holds) in [(done, false), (began, true)] {
+        let rig = rig().await;
+        rig.origin().on("POST /batch", arm(answer));
+        warm(&rig, VM).await;
+        let body = r#"{"requests":[]}"#;
+        let batch = ask(&rig, "POST", "/batch?api-version=2020-06-01").body(body).send().await;
+        assert_eq!((batch.status, batch.text()), (200, answer), "nothing in it is changed");
+        assert!(!get(&rig, VM).await.is_hit(), "it was overtaken");
+        // Longer than ARM's own answers may lag, and than what is held could be kept.
+        rest(&rig, 6).await;
+        get(&rig, VM).await;
+        rig.seconds(2).await;
+        assert_eq!(get(&rig, VM).await.is_hit(), !holds, "{answer}");
+        rest(&rig, 300).await;
+        get(&rig, VM).await;
+        rig.seconds(2).await;
+        assert!(get(&rig, VM).await.is_hit(), "{answer}");
+        rig.finish().await;
+    }
 }

@@ -67,6 +67,29 @@ fn the_answer_to_a_write_says_what_goes_on() {
 }
 
 #[test]
+fn a_batch_goes_on_while_one_of_its_answers_does() {
+    let goes_on = |inner: &str| {
+        let body = format!(r#"{{"responses":[{{"httpStatusCode":200,"content":{{"value":[]}}}},{inner}]}}"#);
+        let heard = Heard { path: "/batch", query: None, status: StatusCode::OK, fields: &HeaderMap::new() };
+        pending(&heard, Some(body.as_bytes())).map(|pending| (pending.addresses.len(), pending.unknown_cap))
+    };
+    let holds = Some((0, UNKNOWN_CAP));
+    for (inner, expected) in [
+        (r#"{"httpStatusCode":202,"headers":{"Location":"https://a/b"},"content":null}"#, holds),
+        (r#"{"httpStatusCode":202}"#, holds),
+        (r#"{"httpStatusCode":201,"headers":{"Azure-AsyncOperation":"https://a/b"}}"#, holds),
+        (r#"{"httpStatusCode":200,"content":{"properties":{"provisioningState":"Updating"}}}"#, holds),
+        (r#"{"no":"status"}"#, holds),
+        (r#"{"httpStatusCode":201,"headers":{"Location":"https://a/b"},"content":{}}"#, None),
+        (r#"{"httpStatusCode":200,"content":{"properties":{"provisioningState":"Succeeded"}}}"#, None),
+        (r#"{"httpStatusCode":200,"content":[1]}"#, None),
+        (r#"{"httpStatusCode":404,"headers":null,"content":"text"}"#, None),
+    ] {
+        assert_eq!(goes_on(inner), expected, "{inner}");
+    }
+}
+
+#[test]
 fn how_long_to_wait_is_what_the_api_says() {
     for (named, seconds) in [("1", 1), ("0", 0), ("50", 50), ("99999", 600), ("soon", 10), ("1.5", 10)] {
         let pending = said(202, &[("retry-after", named)], None).expect("it goes on");
