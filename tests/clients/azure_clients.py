@@ -1,20 +1,20 @@
-"""The real az, azure-mgmt-compute and -network, and the Go SDK before a simulated subscription.
+"""The real az before a simulated subscription, directly and through forebay: what a session costs, and that writes
+show. Every client in every way is the part of azure_modes.py.
 
-Each does the same directly and through forebay, over TLS; what they learn must be equal but for what moves by
-itself, and what reaches the subscription is counted. The simulated subscription writes the addresses of pages
-and operations as the public host's and its regions', so a client that got one unchanged could not follow it.
+The simulated subscription writes the addresses of pages and operations as the public host's and its regions', so a
+client that got one unchanged could not follow it.
 """
 
 import concurrent.futures
 import contextlib
-import json
 import pathlib
 import re
 import subprocess
 import sys
 import time
 
-from canonical import canonical
+import azure_modes
+from azure_modes import learnt
 from servers import DIRECT, Forebay, Process, Side, fetch
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -148,20 +148,6 @@ class Arm(Side):
                     f" --tenant {self.cluster.tenant}")
         self.quiet_calls()
 
-    def settings(self):
-        """The file that tells the other clients where to connect, what to trust and who to be."""
-        path = self.directory / "settings.json"
-        path.write_text(json.dumps({
-            "endpoint": f"https://{self.address}",
-            "authority": f"https://{self.cluster.address}",
-            "ca": str(self.trusted),
-            "tenant": self.cluster.tenant,
-            "subscription": self.cluster.subscription,
-            "client": self.cluster.client,
-            "secret": self.cluster.secret,
-        }))
-        return str(path)
-
 
 def run(suite):
     tools = install(suite.directory / "azure-venv")
@@ -170,9 +156,7 @@ def run(suite):
     lists(suite, az)
     warm(suite, az)
     rounds(suite, az)
-    lifecycle(suite, az)
-    for client, command in (("azure-mgmt", [python, str(HERE / "azure_scenario.py")]), ("armcompute", [suite.go, "azure"])):
-        scenario(suite, client, command)
+    azure_modes.run(suite, az, python)
 
 
 def install(venv):
@@ -187,14 +171,6 @@ def install(venv):
         subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
     print(f"az was installed in {time.monotonic() - began:.0f} s", flush=True)
     return str(venv / "bin" / "az"), python
-
-
-def learnt(text):
-    """What a command printed, in canonical form: times of this run replaced."""
-    try:
-        return canonical(json.loads(text))
-    except ValueError:
-        return text.strip()
 
 
 def session(suite, az):
@@ -283,54 +259,3 @@ def rounds(suite, az):
                 shown = target.az(az, read)
                 if expected.format(n=number) not in shown:
                     suite.failed(f"after az {write.format(n=number)} there is no {expected.format(n=number)} in\n{shown}")
-
-
-def lifecycle(suite, az):
-    """A machine made by a deployment, waited for, deleted, and its group with it: equal directly."""
-    image = "Canonical:0001-com-ubuntu-server-jammy:22_04-lts-gen2:latest"
-    key = suite.directory / "key.pub"
-    key.write_text("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPLEEXAMPL example\n")
-    commands = [
-        "group create -n rg-gamma -l eastus",
-        f"vm create -g rg-gamma -n made --image {image} --admin-username azureuser --ssh-key-values {key}"
-        " --size Standard_D2s_v5",
-        "vm list -d -g rg-gamma",
-        "vm deallocate -g rg-gamma -n made --no-wait",
-        "vm wait -g rg-gamma -n made --custom instanceView.statuses[?code=='PowerState/deallocated'] --interval 1",
-        "vm show -d -g rg-gamma -n made --query powerState",
-        "vm delete -y -g rg-gamma -n made",
-        "vm list -g rg-gamma",
-        "network nic list -g rg-gamma",
-        "group delete -y -n rg-gamma",
-        "group list",
-    ]
-    found = {}
-    for name in ("direct", "forebay"):
-        with side(name, suite.binary, suite.directory / f"life-{name}", task_time="500ms") as target:
-            target.log_in(az)
-            found[name] = [(command, anonymous(learnt(target.az(az, command)))) for command in commands]
-            if target.front:
-                target.quiet_calls()
-    suite.compare_steps("az, a machine's life", found["direct"], found["forebay"])
-
-
-# Ids, etags and addresses that a subscription draws by lot when something is made.
-DRAWN = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\b203\.0\.\d+\.\d+\b|\b\d{4}-\d\d-\d\dT[\d:.]+[+Z][\d:]*"
-                   r"|[0-9a-f]{32}|([0-9A-F]{2}-){5}[0-9A-F]{2}|W/\"[^\"]*\"")
-
-
-def anonymous(value):
-    return json.loads(re.sub(DRAWN, "*", json.dumps(value)).replace('W/\\"*\\"', "*"))
-
-
-def scenario(suite, client, command):
-    """The same scenario of an SDK on both sides."""
-    found, calls = {}, {}
-    for name in ("direct", "forebay"):
-        with side(name, suite.binary, suite.directory / f"{client}-{name}", task_time="500ms") as target:
-            found[name] = [(step, anonymous(result)) for step, result in suite.steps([*command, target.settings()])]
-            calls[name] = target.quiet_calls()
-    suite.compare_steps(client, found["direct"], found["forebay"])
-    suite.rows.append((client, calls["direct"], calls["forebay"]))
-    if calls["forebay"] > calls["direct"]:
-        suite.failed(f"{client}: {calls['forebay']} calls through forebay, {calls['direct']} directly")

@@ -1,21 +1,20 @@
-"""azure-mgmt-compute and -network with azure-identity as their users use them. Prints one JSON line for each step.
+"""azure-mgmt-compute, -network and -resource with azure-identity as their users use them. Prints one JSON line for
+each step.
 
-The argument is a JSON file that says where to connect, what to trust and who to be.
+The argument is a JSON file that says where to connect and who to be; what to trust and which proxy to take stand in
+the environment (REQUESTS_CA_BUNDLE, HTTPS_PROXY).
 """
 
 import json
-import os
 import sys
 
+from azure.core.exceptions import AzureError, HttpResponseError
+from azure.identity import ClientSecretCredential
+from azure.mgmt.compute import ComputeManagementClient
+from azure.mgmt.network import NetworkManagementClient
+from azure.mgmt.resource import ResourceManagementClient
+
 SETTINGS = json.load(open(sys.argv[1], encoding="utf-8"))
-# Read by every transport of these packages.
-os.environ["REQUESTS_CA_BUNDLE"] = SETTINGS["ca"]
-
-from azure.core.exceptions import AzureError, HttpResponseError  # noqa: E402
-from azure.identity import ClientSecretCredential  # noqa: E402
-from azure.mgmt.compute import ComputeManagementClient  # noqa: E402
-from azure.mgmt.network import NetworkManagementClient  # noqa: E402
-
 GROUP, MACHINE = "rg-alpha", "web-02"
 # Asked this often; the subscription says a second too.
 POLLING = {"polling_interval": 1}
@@ -32,7 +31,10 @@ def main():
     place = {"base_url": SETTINGS["endpoint"], "credential_scopes": ["https://management.azure.com/.default"]}
     compute = ComputeManagementClient(credential, SETTINGS["subscription"], **place)
     network = NetworkManagementClient(credential, SETTINGS["subscription"], **place)
+    resources = ResourceManagementClient(credential, SETTINGS["subscription"], **place)
     for turn in ("first", "second"):
+        say(f"{turn}: groups", resources.resource_groups.list())
+        say(f"{turn}: everything", resources.resources.list_by_resource_group(GROUP))
         say(f"{turn}: all machines", compute.virtual_machines.list_all())
         say(f"{turn}: machines of the group", compute.virtual_machines.list(GROUP))
         say(f"{turn}: interfaces", network.network_interfaces.list_all())
@@ -55,6 +57,13 @@ def main():
         assert machines.get(GROUP, MACHINE).tags["round"] == str(turn)
         say(f"{turn}: patched", machines.begin_update(GROUP, MACHINE, {"tags": {"patched": str(turn)}}, **POLLING).result())
         assert machines.get(GROUP, MACHINE).tags["patched"] == str(turn)
+    assert "made" not in names(machines)
+    size, disk = {"vmSize": "Standard_D2s_v5"}, {"osDisk": {"createOption": "FromImage"}}
+    made = {"location": "eastus", "properties": {"hardwareProfile": size, "storageProfile": disk}}
+    say("made", machines.begin_create_or_update(GROUP, "made", made, **POLLING).result())
+    assert "made" in names(machines), "the list after it was made lacks it"
+    machines.begin_delete(GROUP, "made", **POLLING).result()
+    assert "made" not in names(machines), "the list after its end has it"
     rules = network.security_rules
     rule = {"protocol": "Tcp", "access": "Allow", "direction": "Inbound", "priority": 1100, "source_port_range": "*",
             "destination_port_range": "443", "source_address_prefix": "*", "destination_address_prefix": "*"}
@@ -64,9 +73,8 @@ def main():
     assert [one.name for one in whole.security_rules] == ["default-allow-ssh", "https"], whole.security_rules
     say("a rule in its group", whole)
     machines.begin_delete(GROUP, MACHINE, **POLLING).result()
-    names = [machine.name for machine in machines.list(GROUP)]
-    assert MACHINE not in names, names
-    say("what is left", names)
+    assert MACHINE not in names(machines)
+    say("what is left", names(machines))
     for name, call in (
         ("a machine that is gone", lambda: machines.get(GROUP, MACHINE)),
         ("a group that is not there", lambda: machines.get("rg-none", MACHINE)),
@@ -79,6 +87,10 @@ def main():
             say(name, {"status": error.status_code, "code": error.error.code if error.error else None})
         except AzureError as error:
             say(name, {"error": type(error).__name__})
+
+
+def names(machines):
+    return [machine.name for machine in machines.list(GROUP)]
 
 
 def power(machines):

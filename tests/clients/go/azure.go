@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"log"
-	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -15,6 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/network/armnetwork/v6"
@@ -32,16 +30,13 @@ type arms struct {
 	addresses  *armnetwork.PublicIPAddressesClient
 }
 
+// azureSettings say where to connect and who to be. What to trust and which proxy to take stands in the environment.
+type azureSettings struct{ Endpoint, Authority, Tenant, Subscription, Client, Secret string }
+
 // azure does with the SDK what its users do.
 func azure(ctx context.Context, path string) {
-	var s struct{ Endpoint, Authority, CA, Tenant, Subscription, Client, Secret string }
+	var s azureSettings
 	check(json.Unmarshal(read(path), &s))
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(read(s.CA)) {
-		log.Fatal("the CA file holds no certificate")
-	}
-	// The SDK's own transport tries HTTP/2 as this one does.
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	options := policy.ClientOptions{
 		Cloud: cloud.Configuration{
 			ActiveDirectoryAuthorityHost: s.Authority + "/",
@@ -49,7 +44,6 @@ func azure(ctx context.Context, path string) {
 				cloud.ResourceManager: {Endpoint: s.Endpoint, Audience: "https://management.azure.com"},
 			},
 		},
-		Transport: &http.Client{Transport: transport, Timeout: time.Minute},
 	}
 	login := &azidentity.ClientSecretCredentialOptions{ClientOptions: options, DisableInstanceDiscovery: true}
 	credential := must(azidentity.NewClientSecretCredential(s.Tenant, s.Client, s.Secret, login))
@@ -65,6 +59,7 @@ func azure(ctx context.Context, path string) {
 	for _, turn := range []string{"first", "second"} {
 		a.writeAll(ctx, turn)
 	}
+	a.life(ctx)
 	a.fail(ctx)
 }
 
@@ -116,6 +111,43 @@ func (a arms) writeAll(ctx context.Context, turn string) {
 		log.Fatalf("the read after a write has %v", read.Tags)
 	}
 	printLine(map[string]any{"step": turn + ": written", "result": written.VirtualMachine})
+}
+
+// life makes a machine and unmakes it, and looks after each whether the list of its group has it.
+func (a arms) life(ctx context.Context) {
+	often := &runtime.PollUntilDoneOptions{Frequency: time.Second}
+	size, from := armcompute.VirtualMachineSizeTypes("Standard_D2s_v5"), armcompute.DiskCreateOptionTypesFromImage
+	model := armcompute.VirtualMachine{
+		Location: to.Ptr("eastus"),
+		Properties: &armcompute.VirtualMachineProperties{
+			HardwareProfile: &armcompute.HardwareProfile{VMSize: &size},
+			StorageProfile:  &armcompute.StorageProfile{OSDisk: &armcompute.OSDisk{CreateOption: &from}},
+		},
+	}
+	if a.lists(ctx, "made") {
+		log.Fatal("it is there before it was made")
+	}
+	made := must(must(a.machines.BeginCreateOrUpdate(ctx, group, "made", model, nil)).PollUntilDone(ctx, often))
+	if !a.lists(ctx, "made") {
+		log.Fatal("the list after it was made lacks it")
+	}
+	printLine(map[string]any{"step": "made", "result": made.VirtualMachine})
+	must(must(a.machines.BeginDelete(ctx, group, "made", nil)).PollUntilDone(ctx, often))
+	if a.lists(ctx, "made") {
+		log.Fatal("the list after its end has it")
+	}
+}
+
+// lists says whether the list of the group has a machine of this name.
+func (a arms) lists(ctx context.Context, name string) bool {
+	for pager := a.machines.NewListPager(group, nil); pager.More(); {
+		for _, one := range must(pager.NextPage(ctx)).Value {
+			if *one.Name == name {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (a arms) power(ctx context.Context) string {

@@ -6,6 +6,7 @@
 //	clients zeros                a server of zeros, for
 //	clients large ADDRESS BYTES  so many bytes in each way
 //	clients azure SETTINGS       what the SDK for Azure does, with settings of its own
+//	clients azurerm SETTINGS     what the SDK of Terraform's provider for Azure does, with the same settings
 //	clients forward TOKEN URL... what the default client reads through HTTPS_PROXY
 //
 // SETTINGS is a JSON file that says where to connect, what to trust and who to be.
@@ -50,12 +51,16 @@ func main() {
 		forward(os.Args[2], os.Args[3:])
 		return
 	case len(os.Args) < 3:
-		log.Fatal("usage: clients scenario|read|azure SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")
+		log.Fatal("usage: clients scenario|read|azure|azurerm SETTINGS, rounds SETTINGS N, zeros, or large ADDRESS BYTES")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	if os.Args[1] == "azure" {
+	switch os.Args[1] {
+	case "azure":
 		azure(ctx, os.Args[2])
+		return
+	case "azurerm":
+		azurerm(ctx, os.Args[2])
 		return
 	}
 	settings := load(os.Args[2])
