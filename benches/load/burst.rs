@@ -40,7 +40,8 @@ impl Burst {
                 ready.set(ready.get() + 1);
                 go.notified().await;
                 let answer = connection.get(&request).await.map_err(|error| error.to_string())?;
-                Ok::<_, String>((answer, start.get().elapsed()))
+                // It stays open until all are served: clients keep their connections.
+                Ok::<_, String>((answer, start.get().elapsed(), connection))
             }));
         }
         while ready.get() < self.connections {
@@ -50,10 +51,11 @@ impl Burst {
         sleep(Duration::from_millis(300)).await;
         start.set(Instant::now());
         go.notify_waiters();
-        let (mut times, mut failed, mut hits) = (Vec::new(), 0, 0);
+        let (mut times, mut failed, mut hits, mut kept) = (Vec::new(), 0, 0, Vec::new());
         for client in clients {
             match client.await? {
-                Ok((answer, took)) if answer.status == 200 => {
+                Ok((answer, took, connection)) if answer.status == 200 => {
+                    kept.push(connection);
                     hits += u64::from(answer.hit);
                     times.push(took.as_secs_f64() * 1000.0);
                 }

@@ -4,6 +4,7 @@
 //! a hit copies nothing: the body and the field values that go out are slices of the block.
 
 mod frozen;
+mod lifetimes;
 mod served;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,7 +22,10 @@ use crate::dialect::Place;
 use crate::rules::Sharing;
 use crate::semantics::fields;
 
+use lifetimes::Compact;
+
 pub use frozen::{FORMAT, Thaw};
+pub use lifetimes::Lifetimes;
 pub use served::{ServedStale, Why};
 
 /// Field names that are stored as one byte.
@@ -56,17 +60,6 @@ pub struct Head {
     pub reason: Option<Bytes>,
     /// The end-to-end fields.
     pub fields: HeaderMap,
-}
-
-/// For how long an entry may be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lifetimes {
-    /// The freshness lifetime (RFC 9111 §4.2).
-    pub fresh: Duration,
-    /// How long past it while a refresh runs (RFC 5861 §3).
-    pub stale_while_revalidate: Duration,
-    /// How long past it when the upstream fails (RFC 5861 §4).
-    pub stale_if_error: Duration,
 }
 
 /// What is known of an entry besides the response.
@@ -109,7 +102,8 @@ pub struct Entry {
     served_stale: served::Served,
     /// When it was used last, where that is asked for.
     used: AtomicU64,
-    reason: Option<Bytes>,
+    /// In a box, since few have one.
+    reason: Option<Box<Bytes>>,
     groups: Arc<[GroupId]>,
     rule: Arc<str>,
     share: Sharing,
@@ -118,7 +112,7 @@ pub struct Entry {
     initial_age: u32,
     sequence: Sequence,
     at: Timestamp,
-    lifetimes: Lifetimes,
+    lifetimes: Compact,
     places: OnceLock<Box<[Place]>>,
 }
 
@@ -167,7 +161,7 @@ impl Entry {
             compressing: AtomicBool::new(false),
             served_stale: Default::default(),
             used: AtomicU64::new(0),
-            reason: head.reason.clone(),
+            reason: head.reason.clone().map(Box::new),
             groups: about.groups,
             rule: about.rule,
             share: about.share,
@@ -176,14 +170,14 @@ impl Entry {
             initial_age: u32::try_from(about.initial_age.as_secs()).unwrap_or(u32::MAX),
             sequence: about.sequence,
             at: about.at,
-            lifetimes: about.lifetimes,
+            lifetimes: about.lifetimes.into(),
             places: OnceLock::new(),
         }
     }
 
     /// The same response under another content coding, as old and as bound to its groups as this.
     pub fn recoded(&self, fields: HeaderMap, body: Bytes, etag: Option<&str>) -> Entry {
-        let head = Head { status: self.status, reason: self.reason.clone(), fields };
+        let head = Head { status: self.status, reason: self.reason().cloned(), fields };
         let about = Provenance {
             target: self.target().to_owned(),
             rule: self.rule.clone(),
@@ -194,7 +188,7 @@ impl Entry {
             groups: self.groups.clone(),
             at: self.at,
             initial_age: Duration::from_secs(self.initial_age.into()),
-            lifetimes: self.lifetimes,
+            lifetimes: self.lifetimes(),
         };
         let mut entry = Entry::assemble(&head, &[body], about, etag);
         entry.recoded = true;
@@ -209,7 +203,7 @@ impl Entry {
 
     /// The reason phrase, where it is not the usual one.
     pub fn reason(&self) -> Option<&Bytes> {
-        self.reason.as_ref()
+        self.reason.as_deref()
     }
 
     /// The body; no copy is made.
@@ -289,7 +283,7 @@ impl Entry {
 
     /// For how long it may be used.
     pub fn lifetimes(&self) -> Lifetimes {
-        self.lifetimes
+        self.lifetimes.into()
     }
 
     /// Adds the stored fields to `map`.
@@ -334,7 +328,7 @@ impl Entry {
 
     /// The same where it is fresh for `ceiling` at most.
     pub fn freshness_within(&self, ceiling: Duration, now: Timestamp) -> Freshness {
-        let (age, lifetime) = (self.age(now), self.lifetimes.fresh.min(ceiling));
+        let (age, lifetime) = (self.age(now), self.lifetimes().fresh.min(ceiling));
         if self.soft_expired.load(Ordering::Relaxed) {
             return Freshness::Stale(age.saturating_sub(lifetime));
         }
@@ -351,7 +345,7 @@ impl Entry {
 
     /// What the block, the groups and the texts weigh, in bytes.
     pub fn weight(&self) -> u64 {
-        (self.block.len() + size_of_val(&*self.groups) + self.reason.as_ref().map_or(0, Bytes::len)) as u64
+        (self.block.len() + size_of_val(&*self.groups) + self.reason().map_or(0, Bytes::len)) as u64
     }
 }
 

@@ -10,7 +10,7 @@ use super::body::Body;
 use super::{Failure, error};
 use crate::dialect::Dialect;
 use crate::semantics::authority::Authority;
-use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::semantics::cache_status::{CACHE_STATUS, CacheStatus, Detail};
 use crate::telemetry::Registry;
 
 /// What became of a CONNECT: the label `outcome` of `forebay_connects_total` and of the log.
@@ -100,7 +100,7 @@ pub fn inner_host(uri: &Uri, headers: &HeaderMap) -> Option<Authority> {
 /// The answer to a CONNECT that is granted.
 pub fn connected() -> Response<Body> {
     let mut response = Response::new(Body::empty());
-    response.headers_mut().insert("cache-status", CacheStatus::Own(Detail::Tunnel).value());
+    response.headers_mut().insert(CACHE_STATUS, CacheStatus::Own(Detail::Tunnel).value());
     response
 }
 

@@ -6,7 +6,7 @@ use hyper::ext::ReasonPhrase;
 use super::body::Body;
 use crate::cache::flight::LeaderLost;
 use crate::dialect::Dialect;
-use crate::semantics::cache_status::{CacheStatus, Detail};
+use crate::semantics::cache_status::{CACHE_STATUS, CacheStatus, Detail};
 use crate::upstream::SendError;
 
 /// Tunnels are long: whoever found no place for one need not ask again at once.
@@ -228,7 +228,7 @@ fn in_dialect(
     *response.status_mut() = status;
     let fields = response.headers_mut();
     fields.insert(header::CONTENT_TYPE, form.content_type);
-    fields.insert("cache-status", CacheStatus::Own(detail).value());
+    fields.insert(CACHE_STATUS, CacheStatus::Own(detail).value());
     if let Some(reason) = form.reason.and_then(|r| ReasonPhrase::try_from(r).ok()) {
         response.extensions_mut().insert(reason);
     }

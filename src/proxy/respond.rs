@@ -19,7 +19,7 @@ use crate::cache::flight::{FlightBody, Keeping};
 use crate::cache::key::{Key, Secret};
 use crate::clock::Timestamp;
 use crate::dialect::Dialect;
-use crate::semantics::cache_status::{self, CacheStatus, Detail, Forward};
+use crate::semantics::cache_status::{self, CACHE_STATUS, CacheStatus, Detail, Forward};
 use crate::semantics::{conditional, encoding};
 
 /// How large a body may be to be compressed while its client waits (well under a millisecond);
@@ -161,7 +161,7 @@ pub(super) fn stored<B>(
     entry.write_fields(&mut fields);
     site.dialect().sign(request, &mut fields);
     fields.insert(header::AGE, cache_status::age(age.as_secs()));
-    fields.append("cache-status", status(left).value());
+    fields.append(CACHE_STATUS, status(left).value());
     let matches = request.contains_key(header::IF_NONE_MATCH)
         && fields
             .get(header::ETAG)
@@ -273,7 +273,7 @@ pub(super) fn shared(
     fields.remove(header::CONTENT_LENGTH);
     let status =
         CacheStatus::Forwarded { forward, status: None, stored: keeping == Keeping::Kept, collapsed, detail };
-    fields.append("cache-status", status.value());
+    fields.append(CACHE_STATUS, status.value());
     let mut response = Response::new(Body::Shared(body.with_length(length)));
     *response.status_mut() = head.status;
     *response.headers_mut() = fields;
@@ -286,7 +286,7 @@ pub(super) fn forwarded(head: Head, body: Body, status: CacheStatus) -> Response
     let mut response = Response::new(body);
     *response.status_mut() = head.status;
     *response.headers_mut() = head.fields;
-    response.headers_mut().append("cache-status", status.value());
+    response.headers_mut().append(CACHE_STATUS, status.value());
     add_reason(&mut response, head.reason.as_ref());
     response
 }

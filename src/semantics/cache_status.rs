@@ -2,7 +2,10 @@
 
 use std::sync::LazyLock;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
+
+/// The field's name.
+pub const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// Why a request went, or did not go, upstream: the closed set of words behind `detail=`, the same
 /// in logs and metrics.

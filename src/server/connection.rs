@@ -40,6 +40,12 @@ const BUFFER_BYTES: usize = 64 * 1024;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How the service of a connection ended.
+type Served = Result<(), Box<dyn Error + Send + Sync>>;
+
+/// The service of a connection.
+pub(super) type Serving<'a> = Pin<Box<dyn Future<Output = Served> + Send + 'a>>;
+
 /// What all connections of a listener share, and who answers their requests.
 pub(super) struct Shared<H> {
     pub(super) handler: H,
@@ -106,24 +112,30 @@ impl<H: Handler> Shared<H> {
         let peer = Peer { address, local, tls: tls.is_some(), client_certificate: None };
         let result = match tls {
             None => self.serve_cleartext(stream, peer, admission).await,
-            Some(config) => self.serve_tls(stream, peer, config, admission).await,
+            // In a box, which ends with the handshake: the connection does not carry the room for it.
+            Some(config) => match Box::pin(self.shake_hands(stream, peer, config, admission)).await {
+                Ok(Some(serving)) => serving.await,
+                Ok(None) => Ok(()),
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = result {
             tracing::debug!(%address, %error, "connection ended with an error");
         }
     }
 
-    async fn serve_tls(
+    /// The service of what is left after the handshake; nothing if the listener drains before its end.
+    async fn shake_hands(
         &self,
         stream: TcpStream,
         peer: Peer,
         config: Arc<ServerConfig>,
         admission: Admission,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    ) -> Result<Option<Serving<'_>>, Box<dyn Error + Send + Sync>> {
         let handshake = timeout(self.common.limits.header_timeout, TlsAcceptor::from(config).accept(stream));
         let stream = tokio::select! {
             biased;
-            () = self.common.draining.raised() => return Ok(()),
+            () = self.common.draining.raised() => return Ok(None),
             result = handshake => match result.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(stream) => stream,
                 Err(error) => {
@@ -132,16 +144,16 @@ impl<H: Handler> Shared<H> {
                 }
             },
         };
-        self.serve_encrypted(stream, peer, admission).await
+        Ok(Some(self.serve_encrypted(stream, peer, admission)))
     }
 
     /// Serves what is left after a handshake.
-    pub(super) async fn serve_encrypted<T>(
+    pub(super) fn serve_encrypted<T>(
         &self,
         stream: TlsStream<T>,
         mut peer: Peer,
         admission: Admission,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    ) -> Serving<'_>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -151,18 +163,13 @@ impl<H: Handler> Shared<H> {
             .and_then(|chain| chain.first())
             .map(|certificate| certificate.clone().into_owned());
         if session.alpn_protocol() == Some(b"h2") || !self.protocols.http1 {
-            self.serve_http2(stream, &[], peer, admission).await
+            Box::pin(self.serve_http2(stream, &[], peer, admission))
         } else {
-            self.serve_http1(stream, &[], peer, admission).await
+            Box::pin(self.serve_http1(stream, &[], peer, admission))
         }
     }
 
-    async fn serve_cleartext(
-        &self,
-        mut stream: TcpStream,
-        peer: Peer,
-        admission: Admission,
-    ) -> Result<(), Box<dyn Error + Send + Sync>> {
+    async fn serve_cleartext(&self, mut stream: TcpStream, peer: Peer, admission: Admission) -> Served {
         match self.protocols {
             Protocols { http2: false, .. } => self.serve_http1(stream, &[], peer, admission).await,
             Protocols { http1: false, .. } => self.serve_http2(stream, &[], peer, admission).await,
@@ -190,13 +197,15 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    async fn serve_http1<T>(
+    /// No `async fn`: that would hold the stream beside the connection which it went into, in a task of
+    /// every client. For the same reason the connection has a box.
+    fn serve_http1<T>(
         &self,
         stream: T,
         first: &[u8],
         peer: Peer,
         admission: Admission,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    ) -> impl Future<Output = Served> + Send + use<'_, T, H>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -225,18 +234,18 @@ impl<H: Handler> Shared<H> {
                 Ok::<_, Infallible>(response)
             }
         });
-        let connection = self.common.http1.serve_connection(TokioIo::new(guard), service).with_upgrades();
-        self.drive(pin!(connection)).await?;
-        Ok(())
+        let mut connection =
+            Box::pin(self.common.http1.serve_connection(TokioIo::new(guard), service).with_upgrades());
+        async move { Ok(self.drive(connection.as_mut()).await?) }
     }
 
-    async fn serve_http2<T>(
+    fn serve_http2<T>(
         &self,
         stream: T,
         first: &[u8],
         peer: Peer,
         admission: Admission,
-    ) -> Result<(), Box<dyn Error + Send + Sync>>
+    ) -> impl Future<Output = Served> + Send + use<'_, T, H>
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -250,17 +259,19 @@ impl<H: Handler> Shared<H> {
             let (handler, peer) = (handler.clone(), peer.clone());
             async move { Ok::<_, Infallible>(handler.handle(request, peer).await) }
         });
-        let mut connection = pin!(self.common.http2.serve_connection(TokioIo::new(guard), service));
-        loop {
-            let before = requests.load(Ordering::Relaxed);
-            match timeout(self.common.limits.idle_timeout, self.drive(connection.as_mut())).await {
-                Ok(result) => return Ok(result?),
-                // Nothing new for a whole timeout: no further streams, those that are open may finish.
-                Err(_) if requests.load(Ordering::Relaxed) == before => {
-                    connection.as_mut().graceful_shutdown();
-                    return Ok(connection.await?);
+        let mut connection = Box::pin(self.common.http2.serve_connection(TokioIo::new(guard), service));
+        async move {
+            loop {
+                let before = requests.load(Ordering::Relaxed);
+                match timeout(self.common.limits.idle_timeout, self.drive(connection.as_mut())).await {
+                    Ok(result) => return Ok(result?),
+                    // Nothing new for a whole timeout: no further streams, those that are open may finish.
+                    Err(_) if requests.load(Ordering::Relaxed) == before => {
+                        connection.as_mut().graceful_shutdown();
+                        return Ok(connection.await?);
+                    }
+                    Err(_) => {}
                 }
-                Err(_) => {}
             }
         }
     }

@@ -22,7 +22,7 @@ use super::counter::{Attempt, Left};
 use super::endpoint::{EndpointState, Lease, Reuse, Source};
 use super::health::Fault;
 use super::limit::Charged;
-use super::message::{Answer, CallKind, Outgoing, Repeat, SendError, Terms, Urgency};
+use super::message::{Answer, CallKind, Outgoing, Repeat, SendError, Terms, Troubled, Urgency};
 use super::pause;
 use super::request::{Progress, Protocol, Template};
 use super::retry::Failed;
@@ -46,22 +46,17 @@ enum Failure {
 }
 
 /// Sends `call` to one of the endpoints, and once more where `terms`, the retries and the time allow it.
-pub(super) async fn send<'a>(
+///
+/// No `async fn`: that would hold the call a second time beside what it became.
+pub(super) fn send<'a>(
     config: &'a UpstreamConfig,
     endpoints: &'a [Arc<EndpointState>],
     shared: &'a Shared,
     mut call: Outgoing,
     priority: Priority<'a>,
     terms: Terms<'a>,
-) -> Result<Answer, SendError> {
+) -> impl Future<Output = Result<Answer, SendError>> + use<'a> {
     let template = Template::new(&mut call);
-    let (lines, bytes) = template.head_size();
-    if config.max_header_lines.is_some_and(|max| lines > max)
-        || config.max_header_bytes.is_some_and(|max| bytes > max)
-    {
-        return Err(SendError::TooManyHeaders);
-    }
-    shared.retries.call();
     let urgency = match (terms.urgency, call.kind) {
         (Some(urgency), _) => urgency,
         (None, CallKind::Write) => Urgency::Change,
@@ -73,8 +68,6 @@ pub(super) async fn send<'a>(
         (Priority::Background, _) => Urgency::Background,
         (_, urgency) => urgency,
     };
-    let began = Instant::now();
-    let deadline = began + config.first_byte_timeout;
     let mut call = Call {
         config,
         shared,
@@ -87,42 +80,8 @@ pub(super) async fn send<'a>(
         avoid: None,
         tried: None,
     };
-    let mut attempt = (1, began);
-    // In a box, because hardly any call has one.
-    let mut before: Option<Box<SendError>> = None;
-    loop {
-        call.tried = None;
-        let result = call.over(endpoints, priority).await;
-        // That the next one was held back is no news; what the call failed with is.
-        if let Some(before) = before
-            && call.tried.is_none()
-            && let Err(SendError::Unreachable) = result
-        {
-            return Err(*before);
-        }
-        match &result {
-            Ok(_) => shared.mark_answered(),
-            Err(error) if error.is_silence() => shared.mark_silent(attempt.1),
-            Err(_) => {}
-        }
-        let Some(mut failed) = call.failed(&result, attempt.1) else { return result };
-        // Where all calls are held back, the next one is too.
-        failed.repeatable &= call.tried.is_some() && !matches!(priority, Priority::Background);
-        let pause = shared.retries.after(&config.retry, failed, attempt.0, deadline);
-        let Some(pause) = pause else { return result };
-        call.avoid = call.tried;
-        if let Some(troubled) = terms.troubled {
-            troubled(result.as_ref().ok().map(|answer| answer.parts.status));
-        }
-        // Its place is somebody else's meanwhile.
-        before = result.err().map(Box::new);
-        // Boxed, so that the many calls which are answered at once do not carry the room for a timer.
-        Box::pin(tokio::time::sleep(pause)).await;
-        attempt = (attempt.0 + 1, Instant::now());
-        if call.call.kind == CallKind::Read {
-            call.patience = deadline.saturating_duration_since(attempt.1);
-        }
-    }
+    let troubled = terms.troubled;
+    async move { call.send(endpoints, priority, troubled).await }
 }
 
 struct Call<'a> {
@@ -143,6 +102,60 @@ struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    async fn send(
+        &mut self,
+        endpoints: &'a [Arc<EndpointState>],
+        priority: Priority<'_>,
+        troubled: Option<&Troubled<'_>>,
+    ) -> Result<Answer, SendError> {
+        let (config, shared) = (self.config, self.shared);
+        let (lines, bytes) = self.template.head_size();
+        if config.max_header_lines.is_some_and(|max| lines > max)
+            || config.max_header_bytes.is_some_and(|max| bytes > max)
+        {
+            return Err(SendError::TooManyHeaders);
+        }
+        shared.retries.call();
+        let began = Instant::now();
+        let deadline = began + config.first_byte_timeout;
+        let mut attempt = (1, began);
+        // In a box, because hardly any call has one.
+        let mut before: Option<Box<SendError>> = None;
+        loop {
+            self.tried = None;
+            let result = self.over(endpoints, priority).await;
+            // That the next one was held back is no news; what the call failed with is.
+            if let Some(before) = before
+                && self.tried.is_none()
+                && let Err(SendError::Unreachable) = result
+            {
+                return Err(*before);
+            }
+            match &result {
+                Ok(_) => shared.mark_answered(),
+                Err(error) if error.is_silence() => shared.mark_silent(attempt.1),
+                Err(_) => {}
+            }
+            let Some(mut failed) = self.failed(&result, attempt.1) else { return result };
+            // Where all calls are held back, the next one is too.
+            failed.repeatable &= self.tried.is_some() && !matches!(priority, Priority::Background);
+            let pause = shared.retries.after(&config.retry, failed, attempt.0, deadline);
+            let Some(pause) = pause else { return result };
+            self.avoid = self.tried;
+            if let Some(troubled) = troubled {
+                troubled(result.as_ref().ok().map(|answer| answer.parts.status));
+            }
+            // Its place is somebody else's meanwhile.
+            before = result.err().map(Box::new);
+            // Boxed, so that the many calls which are answered at once do not carry the room for a timer.
+            Box::pin(tokio::time::sleep(pause)).await;
+            attempt = (attempt.0 + 1, Instant::now());
+            if self.call.kind == CallKind::Read {
+                self.patience = deadline.saturating_duration_since(attempt.1);
+            }
+        }
+    }
+
     /// What a retry depends on; `None` where the API did not fail.
     fn failed(&self, result: &Result<Answer, SendError>, began: Instant) -> Option<Failed> {
         let effect = match self.call.kind {

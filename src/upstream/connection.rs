@@ -42,6 +42,8 @@ pub(super) struct Connection {
     pub(super) served: u32,
     /// For the waits of its calls.
     pub(super) alarm: Alarm,
+    /// It was ready when it was looked at last, and no request was sent since.
+    settled: bool,
 }
 
 /// Who polls the codec.
@@ -95,7 +97,7 @@ impl Connection {
         let wanted = Arc::<Wanted>::default();
         let turn = Turn { waker: Waker::from(Arc::clone(&wanted)), wanted };
         let driver = Driver::User(Box::pin(codec), turn);
-        Box::new(Self { sender, driver, wire, served: 0, alarm: Alarm::default() })
+        Box::new(Self { sender, driver, wire, served: 0, alarm: Alarm::default(), settled: false })
     }
 
     /// Sends a request and waits for the head of its answer: as long as the request's content moves
@@ -107,6 +109,7 @@ impl Connection {
         timeout: Duration,
     ) -> Option<Sent> {
         self.served += 1;
+        self.settled = false;
         self.wire.begin();
         let Self { sender, driver, wire, alarm, .. } = self;
         let mut sending = pin!(sender.try_send_request(request));
@@ -148,9 +151,18 @@ impl Connection {
 
     /// Whether another request can be sent, as far as is known without waiting.
     pub(super) fn is_ready(&mut self) -> bool {
-        self.wire.wake(None);
-        self.driver.poll(&mut quiet());
-        matches!(self.driver, Driver::User(..)) && self.sender.is_ready()
+        let Driver::User(codec, turn) = &mut self.driver else { return false };
+        // Whatever comes for a connection that nobody uses, its end above all, wakes it.
+        let woken = turn.wanted.0.swap(false, Ordering::Relaxed);
+        if woken || !self.settled {
+            self.wire.wake(Some(&turn.waker));
+            if codec.as_mut().poll(&mut Context::from_waker(&turn.waker)).is_ready() {
+                self.driver = Driver::Nobody;
+                return false;
+            }
+            self.settled = self.sender.is_ready();
+        }
+        self.settled
     }
 
     /// Whether the request, or some of it, has still to be sent.

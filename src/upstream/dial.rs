@@ -20,7 +20,7 @@ pub enum DialError {
     Failed(#[source] io::Error),
 }
 
-/// Resolves `host` and connects, until `deadline`. Every address is tried, so that one which swallows packets
+/// Resolves `host` and connects; the caller stops it at `deadline`. Every address is tried, so that one which swallows packets
 /// does not use up all the time.
 pub(super) async fn connect(host: &str, port: u16, deadline: Instant) -> io::Result<TcpStream> {
     let addresses = tokio::net::lookup_host((host, port)).await?.collect();
@@ -58,6 +58,10 @@ pub async fn dial(
 }
 
 async fn connect_any(addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
+    if let [only] = addresses.as_slice() {
+        // The caller's own timer does.
+        return TcpStream::connect(only).await;
+    }
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::{Entry, KNOWN, Lifetimes, SPELLED};
+use super::{Compact, Entry, KNOWN, SPELLED};
 use crate::cache::groups::{GroupId, Sequence};
 use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
@@ -35,7 +35,7 @@ pub struct Thaw {
 impl Entry {
     /// For how long it may be shown at all, counted from when its head arrived.
     pub fn usable_for(&self) -> Duration {
-        let lifetimes = self.lifetimes;
+        let lifetimes = self.lifetimes();
         let most =
             lifetimes.fresh.saturating_add(lifetimes.stale_while_revalidate.max(lifetimes.stale_if_error));
         most.saturating_sub(Duration::from_secs(self.initial_age.into()))
@@ -43,7 +43,7 @@ impl Entry {
 
     /// Whether it may ever be shown once it has expired.
     pub fn may_be_stale(&self) -> bool {
-        !self.lifetimes.stale_while_revalidate.max(self.lifetimes.stale_if_error).is_zero()
+        self.lifetimes.stale_while_revalidate.max(self.lifetimes.stale_if_error) != 0
     }
 
     /// When its head arrived.
@@ -58,11 +58,8 @@ impl Entry {
         out.put_u64_le(self.sequence.as_u64());
         out.put_u64_le(at);
         out.put_u32_le(self.initial_age);
-        for lifetime in
-            [self.lifetimes.fresh, self.lifetimes.stale_while_revalidate, self.lifetimes.stale_if_error]
-        {
-            out.put_u64_le(u64::try_from(lifetime.as_nanos()).unwrap_or(u64::MAX));
-        }
+        let Compact { fresh, stale_while_revalidate, stale_if_error } = self.lifetimes;
+        [fresh, stale_while_revalidate, stale_if_error].iter().for_each(|nanos| out.put_u64_le(*nanos));
         out.put_u32_le(self.site);
         out.put_u128_le(self.maker.as_u128());
         out.put_u16_le(self.status.as_u16());
@@ -75,8 +72,8 @@ impl Entry {
         self.groups.iter().for_each(|group| out.put_u32_le(group.place()));
         out.put_u16_le(self.rule.len() as u16);
         out.put_slice(self.rule.as_bytes());
-        out.put_u16_le(self.reason.as_ref().map_or(NO_REASON, |reason| reason.len() as u16));
-        out.put_slice(self.reason.as_deref().unwrap_or_default());
+        out.put_u16_le(self.reason().map_or(NO_REASON, |reason| reason.len() as u16));
+        out.put_slice(self.reason().map_or(&[][..], |reason| reason));
         out.put_slice(&self.block);
         out
     }
@@ -90,12 +87,9 @@ impl Entry {
         let sequence = Sequence::from_u64(from.try_get_u64_le().ok()?);
         let age = Duration::from_nanos(thaw.then.checked_sub(from.try_get_u64_le().ok()?)?);
         let initial_age = Duration::from_secs(from.try_get_u32_le().ok()?.into());
-        let mut lifetime = || from.try_get_u64_le().ok().map(Duration::from_nanos);
-        let lifetimes = Lifetimes {
-            fresh: lifetime()?,
-            stale_while_revalidate: lifetime()?,
-            stale_if_error: lifetime()?,
-        };
+        let mut nanos = || from.try_get_u64_le().ok();
+        let lifetimes =
+            Compact { fresh: nanos()?, stale_while_revalidate: nanos()?, stale_if_error: nanos()? };
         let site = from.try_get_u32_le().ok()?;
         let maker = CredentialId::from_u128(from.try_get_u128_le().ok()?);
         let status = StatusCode::from_u16(from.try_get_u16_le().ok()?).ok()?;
@@ -128,7 +122,7 @@ impl Entry {
             compressing: AtomicBool::new(false),
             used: Default::default(),
             served_stale: Default::default(),
-            reason,
+            reason: reason.map(Box::new),
             groups: groups?,
             rule,
             share,
@@ -182,7 +176,7 @@ mod tests {
 
     use super::super::{Head, Provenance};
     use super::*;
-    use crate::cache::entry::Freshness;
+    use crate::cache::entry::{Freshness, Lifetimes};
     use crate::cache::groups::{GroupName, Groups};
     use crate::cache::key::Secret;
     use crate::clock::Clock;
