@@ -15,7 +15,7 @@ pub struct Weather {
     pub write: f32,
     /// A client leaves before its answer comes.
     pub leave: f32,
-    /// Milliseconds of a tick.
+    /// Milliseconds of a tick: less than the slack of the check, since an answer may be on its way.
     pub tick: u64,
     /// Every call fails.
     pub outage: bool,
@@ -50,7 +50,7 @@ impl Weather {
     const UNSEEN: Weather = Weather { behind: 0.08, write: 0.0, tick: 600, unseen: true, ..Weather::CALM };
     const LOST: Weather = Weather { write: 0.08, behind: 0.0, tick: 400, lost: true, ..Weather::CALM };
     const RIGHTS: Weather = Weather { write: 0.03, behind: 0.02, tick: 600, rights: true, ..Weather::CALM };
-    const AGES: Weather = Weather { write: 0.0, behind: 0.02, tick: 2_000, rights: true, ..Weather::CALM };
+    const AGES: Weather = Weather { write: 0.0, behind: 0.02, tick: 900, rights: true, ..Weather::CALM };
     const DOWN: Weather = Weather { outage: true, write: 0.02, tick: 100, ..Weather::CALM };
 
     /// The weather of a phase.
