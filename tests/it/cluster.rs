@@ -201,6 +201,10 @@ struct Lab {
 
 impl Lab {
     async fn start() -> Self {
+        Self::with("proxmox").await
+    }
+
+    async fn with(rules: &str) -> Self {
         let hour = Duration::from_secs(3600);
         let config = SimConfig {
             vms: 9,
@@ -221,22 +225,30 @@ impl Lab {
         )
         .expect("the superuser may");
         let apis = vec![format!("http://{}", sim.address())];
-        let rig = Rig::with(Options { rules: "proxmox".into(), apis, ..Options::default() }).await;
+        let rig = Rig::with(Options { rules: rules.into(), apis, ..Options::default() }).await;
         Self { rig, sim }
     }
 
     async fn read(&self, path: &str) -> Got {
-        credential(self.rig.get(&format!("/api2/json{path}")), WATCHER, SECRET).send().await
+        self.read_as(WATCHER, path).await
+    }
+
+    async fn read_as(&self, who: &str, path: &str) -> Got {
+        credential(self.rig.get(&format!("/api2/json{path}")), who, SECRET).send().await
     }
 
     /// What forebay says that differs from what the cluster says.
     async fn lies(&self, after: &str, reads: &[String]) -> Vec<String> {
+        self.lies_to(WATCHER, after, reads).await
+    }
+
+    async fn lies_to(&self, who: &str, after: &str, reads: &[String]) -> Vec<String> {
         let mut lies = Vec::new();
         for path in reads {
-            let got = self.read(path).await;
+            let got = self.read_as(who, path).await;
             let (plain, query) = path.split_once('?').unwrap_or((path, ""));
             let fields: Vec<_> = query.split('&').filter_map(|pair| pair.split_once('=')).collect();
-            let truth = self.sim.change_behind(WATCHER, "GET", plain, &fields);
+            let truth = self.sim.change_behind(who, "GET", plain, &fields);
             let told = match got.status {
                 200 => Ok(still(serde_json::from_slice::<Value>(&got.body).expect("JSON")["data"].clone())),
                 status => Err(status),
@@ -296,4 +308,48 @@ async fn after_every_write_the_reads_are_what_the_cluster_says() {
     let sim = lab.sim;
     lab.rig.finish_with(|| sim.calls()).await;
     sim.stop().await;
+}
+
+#[tokio::test]
+async fn who_sees_other_guests_never_sees_what_others_see() {
+    let builtin = forebay::rules::builtin("proxmox").expect("it is built in");
+    for (rules, by_rights) in [("proxmox".to_owned(), false), (crate::truth::by_rights(builtin), true)] {
+        let lab = Lab::with(&rules).await;
+        // The first and the third may do the same, the second sees other guests and no storage.
+        let may: [(&str, &[&str]); 3] = [
+            ("one@pve", &["/vms/100", "/vms/103", "/storage/local", "/pool/prod"]),
+            ("two@pve", &["/vms/101", "/vms/200", "/pool/dev"]),
+            ("three@pve", &["/vms/100", "/vms/103", "/storage/local", "/pool/prod"]),
+        ];
+        for (user, paths) in may {
+            lab.sim.add_token(&format!("{user}!t"), SECRET);
+            for path in paths {
+                let fields = [("path", *path), ("users", user), ("roles", "PVEAuditor")];
+                lab.sim.change_behind("root@pam", "PUT", "/access/acl", &fields).expect("the superuser may");
+            }
+        }
+        let mut lies = Vec::new();
+        let lists: Vec<String> = reads().into_iter().filter(|path| !path.contains("/qemu/")).collect();
+        // Accepted by the first, asked about beside the second, shared with from the third on.
+        for round in 0..3 {
+            for who in ["one@pve!t", "two@pve!t", "three@pve!t"] {
+                lies.extend(lab.lies_to(who, &format!("round {round} of {who}"), &lists).await);
+            }
+            if round == 0 {
+                // The first list of tasks told of old ones, and what they may have changed has to settle.
+                lab.rig.seconds(61).await;
+            }
+        }
+        assert!(lies.is_empty(), "{} lies\n{}", lies.len(), lies.join("\n"));
+        let mut seen = Vec::new();
+        for who in ["one@pve!t", "two@pve!t", "three@pve!t"] {
+            seen.push(lab.read_as(who, "/cluster/resources?type=vm").await);
+        }
+        assert!(seen.iter().all(Got::is_hit));
+        assert_ne!(seen[0].body, seen[1].body);
+        assert_eq!(seen[0].body == seen[2].body, by_rights, "the order of the list tells whose answer it is");
+        let sim = lab.sim;
+        lab.rig.finish_with(|| sim.calls()).await;
+        sim.stop().await;
+    }
 }

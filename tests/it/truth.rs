@@ -73,6 +73,7 @@ mod world;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use plan::Tally;
+pub use run::by_rights;
 
 /// How many requests one seed has, if nobody says otherwise.
 const OF_A_SEED: u64 = 2_000;

@@ -311,7 +311,7 @@ fn pack() -> String {
 }
 
 /// The same where all who have the same rights share what principals share, as far as names do not decide.
-fn by_rights(pack: &str) -> String {
+pub fn by_rights(pack: &str) -> String {
     let set = RuleSet::parse("rules.yaml", pack).expect("the pack is good");
     let mut lines: Vec<String> = pack.lines().map(|line| format!("{line}\n")).collect();
     let beyond = Dialect::Proxmox.beyond_rights();
