@@ -105,7 +105,7 @@ impl<'a> Call<'a> {
     async fn send(
         &mut self,
         endpoints: &'a [Arc<EndpointState>],
-        priority: Priority<'_>,
+        priority: Priority<'a>,
         troubled: Option<&Troubled<'_>>,
     ) -> Result<Answer, SendError> {
         let (config, shared) = (self.config, self.shared);
