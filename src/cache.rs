@@ -8,6 +8,7 @@ pub mod compare;
 pub mod entry;
 pub mod flight;
 pub mod groups;
+pub mod items;
 pub mod key;
 pub mod memory;
 #[cfg(test)]

@@ -15,6 +15,7 @@ mod own;
 mod pages;
 mod passing;
 mod plain;
+mod promotion;
 mod proxmox;
 mod quota;
 mod request;
@@ -32,6 +33,7 @@ pub use operation::{
 };
 pub use own::FieldOfWrite;
 pub use pages::PageName;
+pub use promotion::Continuation;
 pub use quota::{Charged, Payer};
 pub use request::Credential;
 pub use server::{PublishedWrite, ServerLimits};

@@ -18,6 +18,7 @@ pub mod template;
 mod check;
 mod compile;
 mod index;
+mod promote;
 mod reach;
 mod tasks;
 
@@ -31,6 +32,7 @@ pub use meeting::{Batch, Meeting};
 pub use moving::Moving;
 pub use pattern::{Captures, Pattern};
 pub use policy::{Bypass, Condition, KeepWarm, Overrides, QueryParameter, Reuse};
+pub use promote::Promote;
 pub use raw::{Sharing, StaleTo};
 pub use tasks::{TaskNames, TaskRule};
 pub use template::{Group, GroupTemplate};
@@ -56,6 +58,8 @@ pub struct RuleSet {
     read_index: Index,
     posted_index: Index,
     write_index: Index,
+    /// The reads that a list answers too.
+    promoting: Vec<usize>,
 }
 
 /// A rule that matches, and where its captures stand.
@@ -120,6 +124,8 @@ pub struct ReadRule {
     pub query: Vec<QueryParameter>,
     /// When entries are fetched again before they expire.
     pub keep_warm: Option<KeepWarm>,
+    /// The list that answers it too.
+    pub promote: Option<Promote>,
     pattern: Pattern,
 }
 
@@ -163,13 +169,15 @@ impl RuleSet {
     }
 
     /// The rules of several packs in order. They have to be for the same API and compare paths alike,
-    /// otherwise the diagnostic names the pack that differs from the first.
-    pub fn join(packs: Vec<RuleSet>) -> Result<RuleSet, Diagnostic> {
+    /// otherwise the diagnostic names the pack that differs from the first. Keys fold for all if one says so.
+    pub fn join(mut packs: Vec<RuleSet>) -> Result<RuleSet, Diagnostic> {
+        if packs.iter().any(|pack| pack.fold_case) {
+            packs.iter_mut().for_each(RuleSet::fold);
+        }
         let mut packs = packs.into_iter();
         let Some(mut joined) = packs.next() else { return Ok(RuleSet::empty("none")) };
         for pack in packs {
-            let flags = |set: &RuleSet| (set.case_insensitive, set.fold_case);
-            if pack.api != joined.api || flags(&pack) != flags(&joined) {
+            if pack.api != joined.api || pack.case_insensitive != joined.case_insensitive {
                 let what = if pack.api == joined.api { "with another `match`" } else { "for another API" };
                 let message =
                     format!("this pack is {what} than {}: they cannot serve one upstream", joined.source);
@@ -186,6 +194,16 @@ impl RuleSet {
         Ok(joined.indexed())
     }
 
+    /// Keys fold here because another pack says so: what is kept under them is something else then.
+    fn fold(&mut self) {
+        if std::mem::replace(&mut self.fold_case, true) {
+            return;
+        }
+        for rule in &mut self.reads {
+            rule.fingerprint = compile::hash(&("fold_case", rule.fingerprint));
+        }
+    }
+
     /// No rules at all for `api`: every read is passed through.
     pub fn empty(api: &str) -> RuleSet {
         RuleSet {
@@ -199,6 +217,7 @@ impl RuleSet {
             read_index: Index::default(),
             posted_index: Index::default(),
             write_index: Index::default(),
+            promoting: Vec::new(),
         }
     }
 
@@ -256,6 +275,8 @@ impl RuleSet {
         self.read_index = Index::new(reads(false), self.case_insensitive);
         self.posted_index = Index::new(reads(true), self.case_insensitive);
         self.write_index = Index::new(writes, self.case_insensitive);
+        let promoting = self.reads.iter().enumerate().filter(|(_, rule)| rule.promote.is_some());
+        self.promoting = promoting.map(|(index, _)| index).collect();
         self
     }
 }

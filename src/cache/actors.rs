@@ -93,16 +93,34 @@ impl Actors {
 
     /// Whether whoever goes by one of `names` wrote within `window` before `now`.
     pub fn is_any(&self, site: u32, names: &[Name], now: Timestamp, window: Duration) -> bool {
-        let lately = |at: &Timestamp| now.since(*at) < window;
         let known = self.known.lock();
-        known.forgotten.as_ref().is_some_and(lately)
-            || names.iter().any(|name| {
-                known.wrote.get(&(site, *name)).is_some_and(lately)
-                    || self.strangers.get(&(site, *name)).is_some_and(|at| lately(&at))
-                    || self.register.get().is_some_and(|register| {
-                        register.wrote_before(site, *name).as_ref().is_some_and(lately)
-                    })
-            })
+        known.forgotten.is_some_and(|at| now.since(at) < window)
+            || self.has_written(&known, site, names, now, window)
+    }
+
+    /// The same as far as it is known: who may have written before the process began, or was forgotten, does
+    /// not count.
+    pub fn is_known(&self, site: u32, names: &[Name], now: Timestamp, window: Duration) -> bool {
+        self.has_written(&self.known.lock(), site, names, now, window)
+    }
+
+    fn has_written(
+        &self,
+        known: &Known,
+        site: u32,
+        names: &[Name],
+        now: Timestamp,
+        window: Duration,
+    ) -> bool {
+        let lately = |at: &Timestamp| now.since(*at) < window;
+        names.iter().any(|name| {
+            known.wrote.get(&(site, *name)).is_some_and(lately)
+                || self.strangers.get(&(site, *name)).is_some_and(|at| lately(&at))
+                || self
+                    .register
+                    .get()
+                    .is_some_and(|register| register.wrote_before(site, *name).as_ref().is_some_and(lately))
+        })
     }
 
     /// How often so many wrote that some had to be forgotten.

@@ -180,6 +180,16 @@ impl Secret {
         self.tagged(b'o', &[&site.to_le_bytes(), name])
     }
 
+    /// The hash of a path as a request spells it.
+    pub fn spelling(&self, path: &str) -> u128 {
+        self.tagged(b's', &[path.as_bytes()])
+    }
+
+    /// The hash of what names a list of the upstream `site` for one credential.
+    pub fn list(&self, site: u32, who: CredentialId, path: &str) -> u128 {
+        self.tagged(b'l', &[&site.to_le_bytes(), &who.0.to_le_bytes(), path.as_bytes()])
+    }
+
     /// `kind` keeps what is hashed for one purpose apart from all others.
     fn tagged(&self, kind: u8, parts: &[&[u8]]) -> u128 {
         let mut hasher = self.full;

@@ -3,6 +3,7 @@
 //! Facts are from Azure/azure-resource-manager-rpc ("the contract" below), Microsoft's documentation and
 //! recorded answers; each one that surprises is named where it is used.
 
+pub(super) mod casing;
 mod claims;
 mod credential;
 pub(super) mod links;
@@ -11,6 +12,7 @@ mod own;
 pub(super) mod pages;
 mod passing;
 mod path;
+pub(super) mod promotion;
 mod quota;
 
 use std::time::Duration;

@@ -33,6 +33,13 @@ pub(super) fn may_have_stale(
     rule.stale_to == StaleTo::Everyone || !site.shared.actors.is_any(site.id, &names, now, window)
 }
 
+/// Whether `caller` is known to have written lately.
+pub(super) fn wrote_lately(site: &Site, caller: Caller, client: SocketAddr, now: Timestamp) -> bool {
+    let mut names = of_credential(site, caller);
+    names.push(of_address(site, client));
+    site.shared.actors.is_known(site.id, &names, now, site.config.actor_window)
+}
+
 /// A write is about to leave. A caller that the API knows is an actor from here on, whatever comes of it;
 /// of others what they claim is worth nothing yet.
 pub(super) fn about_to_write(site: &Site, write: &Write<'_>) {

@@ -94,8 +94,10 @@ fn begin<B>(
     let is_the_entrys = |endpoint: EndpointId| read.key(site, request, Some(endpoint.as_u64())) == key;
     let place = endpoint.is_none_or(is_the_entrys).then(|| Place::take(site, key)).flatten();
     let Some(place) = place else { return count(AuditResult::Skipped) };
+    // Another spelling of the path may have another answer.
+    let own = entry.target().parse().ok().filter(|_| site.rules.fold_case);
     let audit = Audit {
-        target: request.uri().path_and_query().expect("admitted with a path").clone(),
+        target: own.or_else(|| request.uri().path_and_query().cloned()).expect("admitted with a path"),
         headers: forward::fill_fields(site, request.headers()),
         principal: read.caller().account(site, client).principal,
         endpoint,

@@ -31,7 +31,8 @@ impl Outcome {
     /// Whether a body that was handed out so is as its client needs it: one from the store is.
     pub(super) fn content(self) -> Content {
         match self {
-            Outcome::Hit | Outcome::Other(Detail::StaleWhileRevalidate | Detail::StaleIfError) => {
+            Outcome::Hit
+            | Outcome::Other(Detail::StaleWhileRevalidate | Detail::StaleIfError | Detail::Promoted) => {
                 Content::Settled
             }
             _ => Content::Unread,
@@ -63,10 +64,22 @@ pub(super) enum Cause {
     Audit,
     Watch,
     Rights,
+    Promote,
 }
 
-const CAUSES: [&str; 10] =
-    ["miss", "revalidate", "refresh", "pass", "write", "operation", "tunnel", "audit", "watch", "rights"];
+const CAUSES: [&str; 11] = [
+    "miss",
+    "revalidate",
+    "refresh",
+    "pass",
+    "write",
+    "operation",
+    "tunnel",
+    "audit",
+    "watch",
+    "rights",
+    "promote",
+];
 
 /// What comparing a hit with the API came to: the label `result` of `forebay_audits_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::share;
 use crate::dialect::Dialect;
 use crate::rules::{
-    Fields, Group, GroupTemplate, Match, ReadRule, Reuse, RuleSet, Sharing, StaleTo, WriteRule,
+    Fields, Group, GroupTemplate, Match, Promote, ReadRule, Reuse, RuleSet, Sharing, StaleTo, WriteRule,
 };
 use crate::semantics::query;
 use crate::units::Span;
@@ -76,7 +76,13 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
                 if is_read && dialect.passes(method, &path, raw_query, &HeaderMap::new()) {
                     pass(&mut explanation);
                 } else if !matches!(found.rule.reuse, Reuse::Pass) {
-                    explanation.key = Some(query.key(raw_path));
+                    let folds = rules.fold_case && raw_path.eq_ignore_ascii_case(&path);
+                    explanation.key = Some(query.key(if folds { &path } else { raw_path }));
+                    if folds {
+                        explanation
+                            .reason
+                            .push_str(" All spellings of the path in which only case differs share it.");
+                    }
                 }
             }
         }
@@ -177,10 +183,21 @@ fn read_reason(rule: &ReadRule, share: Sharing) -> String {
     if rule.per_endpoint {
         add(format_args!("Each endpoint has an answer of its own."));
     }
+    if let Some(promote) = &rule.promote {
+        add(format_args!("{}", promoted(promote)));
+    }
     if !rule.bypass.is_empty() {
         add(format_args!("Callers that the rule's `bypass` tells always see the API itself."));
     }
     reason
+}
+
+fn promoted(promote: &Promote) -> String {
+    format!(
+        "Where several of {list} are asked for, that list is read once in place of them, with the credential of whoever \
+         asks; a complete list answers those that come after it.",
+        list = promote.list(),
+    )
 }
 
 /// Who shares an answer, and why it is not whom the rule names.

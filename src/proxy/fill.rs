@@ -2,6 +2,7 @@
 //! It belongs to nobody who waits: a client that leaves does not end it. Only here are entries made.
 
 mod call;
+pub(super) mod items;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,9 +81,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     if !errand.told_in_body(&head) {
         errand.learn(&fill, head.status, &head, left);
     }
-    if head.status.is_success() {
-        errand.page_came();
-    }
+    errand.answered(&fill, head.status);
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(fill.key(), at);
         let body = match errand.tells(&head) {
@@ -104,6 +103,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             if errand.told_in_body(&head) {
                 errand.learn(&fill, status, &head, left);
             }
+            errand.tell_items(&fill, &head, verdict, left, at).await;
             let judged = match verdict.lifetimes() {
                 Some(lifetimes) if status.is_success() || !errand.told_in_body(&head) => {
                     Some((lifetimes, errand.judge_body(&chunks)))
@@ -361,7 +361,6 @@ impl Errand {
         lifetimes: Lifetimes,
         at: Timestamp,
     ) -> Entry {
-        let age = head.fields.get(http::header::AGE).and_then(|age| age.to_str().ok()?.parse().ok());
         let about = Provenance {
             target: self.target.as_str().to_owned(),
             rule: self.site.reads[self.read.rule].name.clone(),
@@ -371,7 +370,7 @@ impl Errand {
             sequence: fill.sequence(),
             groups: fill.groups().clone(),
             at,
-            initial_age: Duration::from_secs(age.unwrap_or(0)),
+            initial_age: items::initial_age(&head.fields),
             lifetimes,
         };
         let dialect = self.site.dialect();

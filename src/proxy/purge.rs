@@ -71,6 +71,7 @@ pub fn purge(shared: &Shared, sites: &[Arc<Site>], what: &Purge, manner: Manner)
                 // Before the entries: what ends in between is stored and removed, and what ends
                 // afterwards is not stored.
                 shared.flights.detach_all();
+                shared.promotions.forget(&shared.groups);
                 purged += purge_tier(shared, &met, now);
             }
             if !groups.is_empty() {

@@ -21,6 +21,7 @@ use super::fill::{self, Direct, Errand};
 use super::forward;
 use super::lookup::{self, Absent, Lookup};
 use super::pages::Page;
+use super::promote;
 use super::respond::{self, Asked};
 use super::rights;
 use super::route::Read;
@@ -97,6 +98,9 @@ impl Reading {
         if self.absent.asks.only_if_cached {
             return self.failed(Failure::OnlyIfCached);
         }
+        if let Some(response) = self.promoted().await {
+            return response;
+        }
         let company = self.company();
         let key = self.passenger(company).key(self.absent.key);
         // What only collapses is never stored, so that its answers are not storable is no news.
@@ -133,6 +137,20 @@ impl Reading {
         {
             self.absent = absent;
         }
+    }
+
+    /// The answer from a list that is read in place of this and others of its items, where the rule says so.
+    async fn promoted(&self) -> Option<Response<Body>> {
+        self.read.rule(&self.site).promote.as_ref()?;
+        let (entry, collapsed) = Box::pin(promote::promoted(self)).await?;
+        let (forward, detail) = (self.absent.forward, Some(Detail::Promoted));
+        Some(self.stale(&entry, |_| CacheStatus::Forwarded {
+            forward,
+            status: None,
+            stored: true,
+            collapsed,
+            detail,
+        }))
     }
 
     fn asked(&self) -> Asked<'_> {
@@ -178,7 +196,8 @@ impl Reading {
 
     fn passenger(&self, company: Company) -> Passenger {
         let join = if self.absent.asks.no_cache { Join::Refused } else { Join::Allowed };
-        Passenger { who: self.read.credential, company, join }
+        let form = self.read.form(&self.site, self.request.uri().path());
+        Passenger { who: self.read.credential, company, join, form }
     }
 
     /// Joins the flight for this reader or begins it, and waits for what comes of it.

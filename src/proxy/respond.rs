@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
+use super::casing;
 use super::counters::{Outcome, RuleMetrics};
 use super::links::{self, Arrived, Placed};
 use super::route::{Read, path_of};
@@ -148,8 +149,13 @@ pub(super) fn stored<B>(
     status: impl FnOnce(i64) -> CacheStatus,
 ) -> Response<Body> {
     let placed = Placed::of(site, request.extensions(), entry);
+    // As long as the body that is kept, so addresses stand at the same places.
+    let respelled = casing::respelled(site, request.uri().path(), entry);
     let request = request.headers();
-    let coded = if entry.compressible() && encoding::preferred(request) == encoding::Coding::Gzip {
+    let coded = if respelled.is_none()
+        && entry.compressible()
+        && encoding::preferred(request) == encoding::Coding::Gzip
+    {
         compressed(site, key, entry, placed)
     } else {
         None
@@ -175,9 +181,10 @@ pub(super) fn stored<B>(
         *response.headers_mut() = fields;
         return response;
     }
+    let body = respelled.unwrap_or_else(|| entry.body());
     let mut response = Response::new(match (placed, &coded) {
-        (Some(placed), None) => Body::pieces(placed.pieces(&entry.body())),
-        _ => Body::full(entry.body()),
+        (Some(placed), None) => Body::pieces(placed.pieces(&body)),
+        _ => Body::full(body),
     });
     *response.status_mut() = entry.status();
     *response.headers_mut() = fields;

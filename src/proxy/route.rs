@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use http::{Method, Request};
+use http::{HeaderMap, Method, Request};
 
 use super::admit::{Admitted, Caller};
 use super::counters::RuleMetrics;
@@ -148,16 +148,28 @@ impl Read<'_> {
 
     /// The key of the identity-coded answer.
     pub fn key<B>(&self, site: &Site, request: &Request<B>, endpoint: Option<u64>) -> Key {
+        self.key_at(site, request.uri().path(), request.uri().query(), request.headers(), endpoint)
+    }
+
+    /// The same of a request for this path and query with these fields.
+    pub fn key_at(
+        &self,
+        site: &Site,
+        path: &str,
+        query: Option<&str>,
+        headers: &HeaderMap,
+        endpoint: Option<u64>,
+    ) -> Key {
         let read = &site.reads[self.rule];
         site.shared.secret.key(&KeyParts {
             site: site.id,
             rule: read.meaning,
             partition: self.partition,
             endpoint,
-            path: request.uri().path(),
-            query: request.uri().query(),
+            path: self.key_path(site, path),
+            query,
             syntax: site.dialect().query_syntax(),
-            variant: site.dialect().variant(request.headers()),
+            variant: site.dialect().variant(headers),
             ignored_query: &read.ignored_query,
         })
     }

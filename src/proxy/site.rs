@@ -18,6 +18,7 @@ use super::operations::Operations;
 use super::outage::Outages;
 use super::own::OwnCredential;
 use super::pages::Pages;
+use super::promote::Promotions;
 use super::rights::Rights;
 use super::tunnels::{AllTunnels, TunnelLimits, Tunnels};
 use super::warm::{SyncJob, Warm};
@@ -71,6 +72,8 @@ pub struct Shared {
     pub operations: Operations,
     /// How pages of lists belong together.
     pub(super) pages: Pages,
+    /// Lists that are read in place of their items.
+    pub(super) promotions: Arc<Promotions>,
     /// The room for the content of requests that must be held.
     pub room: Room,
     /// Whether each request is logged.
@@ -140,6 +143,7 @@ impl Shared {
             tier: OnceLock::new(),
             groups,
             pages: Pages::default(),
+            promotions: Arc::default(),
             room: Room::default(),
             log_requests: false.into(),
             warm,
@@ -333,6 +337,9 @@ impl Site {
         let feed = shared.feed(id, &config.name);
         let rights = Rights::new(&shared, id, &config, &rules, &reads);
         let links = links::of(config.dialect, &upstream);
+        if rules.promotes() {
+            shared.promotions.note(&shared.groups, shared.clock.now());
+        }
         let site = Self {
             shared,
             id,

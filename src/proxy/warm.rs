@@ -186,7 +186,8 @@ impl Fetching {
                 Company::Own
             }
         };
-        let passenger = Passenger { who, company, join: Join::Allowed };
+        let form = read.form(site, asker.target.path());
+        let passenger = Passenger { who, company, join: Join::Allowed, form };
         // Whatever is kept will not do.
         let begun = shared.flights.begin(self.key, &shared.groups, passenger, || groups.into(), || None);
         let Begin::Leads(fill, waiter) = begun else { return false };
@@ -235,7 +236,7 @@ impl Asker {
 }
 
 /// The read that a request is by the rules in force, if its answer is kept.
-fn read_of<'r>(site: &Site, request: &'r Request<()>) -> Option<Read<'r>> {
+pub(super) fn read_of<'r>(site: &Site, request: &'r Request<()>) -> Option<Read<'r>> {
     let admitted = admit::admit(site, request).ok()?;
     match route::route(site, request, admitted, site.shared.clock.now()) {
         Route::Read(read) if read.rule(site).reuse != Reuse::CollapseOnly => Some(read),

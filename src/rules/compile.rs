@@ -14,12 +14,13 @@ use super::document::{Document, Place, Step, at};
 use super::index::Index;
 use super::pattern::Pattern;
 use super::policy::{Overrides, Reuse};
-use super::raw::{NotBuilt, RawMatch, RawPack, RawRead, RawTtl, RawWrite};
+use super::raw::{RawMatch, RawPack, RawRead, RawTtl, RawWrite};
 use super::template::{GroupTemplate, Offers};
 use super::{ReadRule, RuleSet, WriteRule};
 
 mod conditions;
 mod meeting;
+mod promote;
 mod tasks;
 mod warm;
 
@@ -63,8 +64,11 @@ impl Here {
 impl Compiler<'_> {
     fn pack(&mut self, raw: &RawPack) -> RuleSet {
         self.matching = raw.matching.clone();
-        if raw.matching.fold_case {
-            self.not_built(&at!["match", "fold_case"]);
+        if raw.matching.fold_case && !raw.matching.case_insensitive {
+            self.error(
+                &at!["match", "fold_case"],
+                "keys can fold only where paths do: `case_insensitive: true`",
+            );
         }
         let heres = |document: &Document, list: &'static str, count: usize| {
             let places = document.items(list, count).into_iter().enumerate();
@@ -94,13 +98,13 @@ impl Compiler<'_> {
             read_index: Index::default(),
             posted_index: Index::default(),
             write_index: Index::default(),
+            promoting: Vec::new(),
         };
         self.diagnostics.extend(check::covered(&set));
         set.indexed()
     }
 
     fn read(&mut self, here: &Here, raw: &RawRead, api: &str) -> Option<ReadRule> {
-        self.refuse(here, &[("promote", raw.promote)]);
         let groups_at = |index| here.path(&at!["groups", index]);
         let only = self.conditions(here, "only", &raw.only);
         let unless = self.conditions(here, "unless", &raw.unless);
@@ -110,6 +114,7 @@ impl Compiler<'_> {
         let query = self.query(here, &raw.query);
         let keep_warm = self.keep_warm(here, raw);
         let pattern = self.pattern(here, &raw.path)?;
+        let promote = self.promote(here, raw, &pattern);
         let captures = pattern.captures();
         let groups = self.templates(&raw.groups, groups_at, &captures, Offers::Query);
         Some(ReadRule {
@@ -142,6 +147,7 @@ impl Compiler<'_> {
             posted,
             query,
             keep_warm,
+            promote,
             pattern,
         })
     }
@@ -214,21 +220,6 @@ impl Compiler<'_> {
             }
         }
         templates
-    }
-
-    fn refuse(&mut self, here: &Here, keys: &[(&'static str, Option<NotBuilt>)]) {
-        for (key, _) in keys.iter().filter(|(_, value)| value.is_some()) {
-            self.not_built(&here.path(&at![*key]));
-        }
-    }
-
-    fn not_built(&mut self, path: &[Step]) {
-        let key = match path.last() {
-            Some(Step::Key(key)) => key.as_str(),
-            _ => "this",
-        };
-        let message = format!("`{key}` is part of the contract but not built yet");
-        self.key_error(path, message);
     }
 
     fn key_error(&mut self, path: &[Step], message: impl Into<String>) {

@@ -14,11 +14,13 @@ use serde::{Serialize, Serializer};
 use crate::units::Span;
 
 pub use conditions::{RawBypass, RawCondition, RawQuery};
+pub use promote::RawPromote;
 pub use tasks::RawTask;
 pub use warm::RawKeepWarm;
 pub use write::{RawBatch, RawCritical, RawWrite};
 
 mod conditions;
+mod promote;
 mod tasks;
 mod warm;
 mod write;
@@ -50,7 +52,8 @@ pub struct RawPack {
 pub struct RawMatch {
     /// Whether `A` in a path equals `a`.
     pub case_insensitive: bool,
-    /// Whether the key folds too, and ids in bodies are rewritten to the caller's casing.
+    /// Whether the key folds too, and ids in bodies are rewritten to the caller's casing where the API would
+    /// have written them so. Said by one pack of an upstream it counts for all of them.
     pub fold_case: bool,
 }
 
@@ -114,9 +117,9 @@ pub struct RawRead {
     /// of a rule's fingerprint.
     #[serde(default, skip_serializing)]
     pub moving: Vec<String>,
-    /// Not built yet.
-    #[serde(default, skip_serializing)]
-    pub promote: Option<NotBuilt>,
+    /// A list that answers this read too; off unless it is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promote: Option<RawPromote>,
     /// Fetches what is used again before it expires. It changes nothing of what is kept, so it is no part
     /// of a rule's fingerprint.
     #[serde(default, skip_serializing)]

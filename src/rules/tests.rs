@@ -124,7 +124,7 @@ reads:
     ttl: 5s
     groups: [g, 'g/{y}']
     keep_warm: {every: 0s}
-    promote: x
+    promote: {list: /c, items: x, match: ''}
     moving: [/data/cpu, cpu]
   - path: /b/{other}
     ttl: 1s
@@ -150,11 +150,13 @@ writes:
     invalidates: [g]
 ";
     let expected = [
-        "p:2:9: `fold_case` is part of the contract but not built yet",
+        "p:2:20: keys can fold only where paths do: `case_insensitive: true`",
         "p:5:10: `5` is not a duration: write a whole number and a unit (ms, s, m, h or d), as in 5s; or `pass` or `origin`",
         "p:9:17: `{y}` is not a capture of the path; it captures x",
         "p:10:24: write at least 1s",
-        "p:11:5: `promote` is part of the contract but not built yet",
+        "p:11:21: the list has to be the beginning of the rule's own path",
+        "p:11:32: `x` is not a JSON pointer: it starts with `/`",
+        "p:11:42: name a member of the items",
         "p:12:25: `cpu` is not a JSON pointer into the answer",
         "p:13:5: rule can never match: line 7 comes first",
         "p:15:11: a path pattern starts with `/`",

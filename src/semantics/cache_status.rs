@@ -59,11 +59,13 @@ pub enum Detail {
     OnlyIfCached,
     /// An error of forebay's own: something that must not happen did.
     Internal,
+    /// Answered from a list that was read in place of this and others of its items.
+    Promoted,
 }
 
 impl Detail {
     /// Every word, for the tests that keep the set closed and for resolving metric handles.
-    pub const ALL: [Detail; 24] = [
+    pub const ALL: [Detail; 25] = [
         Detail::StaleWhileRevalidate,
         Detail::StaleIfError,
         Detail::Unsettled,
@@ -88,6 +90,7 @@ impl Detail {
         Detail::Precondition,
         Detail::OnlyIfCached,
         Detail::Internal,
+        Detail::Promoted,
     ];
 
     /// The word.
@@ -117,6 +120,7 @@ impl Detail {
             Detail::Precondition => "precondition",
             Detail::OnlyIfCached => "only-if-cached",
             Detail::Internal => "internal",
+            Detail::Promoted => "promoted",
         }
     }
 }

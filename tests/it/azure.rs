@@ -1,6 +1,7 @@
 //! What clients of Azure Resource Manager see, with an upstream that plays its part.
 
 mod answers;
+mod casing;
 mod keys;
 mod links;
 mod metadata;
@@ -8,6 +9,7 @@ mod operations;
 mod pack;
 mod pages;
 mod passing;
+mod promote;
 mod start;
 mod states;
 mod tokens;

@@ -87,7 +87,11 @@ fn has(value: &Value, key: &str) -> bool {
     value.as_mapping().is_some_and(|map| map.contains_key(key))
 }
 
-const WITH_A_PACK: &str = "upstreams: {lab: {endpoints: [https://pve1:8006], rules: [mine.yaml, proxmox]}}\n";
+/// A configuration with a pack in front of the built-in one for the same API.
+fn with_a_pack(pack: &Value) -> String {
+    let api = pack.get("api").and_then(Value::as_str).expect("a pack is for an API");
+    format!("upstreams: {{lab: {{endpoints: [https://api.example:8006], rules: [mine.yaml, {api}]}}}}\n")
+}
 
 /// Makes the files that a configuration names, so that only what it says is judged.
 fn make_named_files(value: &Value, directory: &Path) {
@@ -147,7 +151,7 @@ fn configurations_are_accepted() {
             } else {
                 // A pack is shown as an addition to the built-in one.
                 fs::write(directory.path().join("mine.yaml"), &configuration).expect("writable");
-                fs::write(&file, WITH_A_PACK).expect("writable");
+                fs::write(&file, with_a_pack(&value)).expect("writable");
             }
             let diagnostics = forebay::config::check(&[file]);
             wrong

@@ -41,11 +41,15 @@ pub struct Passenger {
     pub company: Company,
     /// Whether a fetch under way will do.
     pub join: Join,
+    /// What tells the request from others whose answer is kept under the same key, but not the same as long
+    /// as it is on its way; zero where there are none.
+    pub form: u128,
 }
 
 impl Passenger {
     /// The key of the flight for it to an entry's `key`.
     pub fn key(&self, key: Key) -> Key {
+        let key = key.form(self.form);
         match self.company {
             Company::Shared => key,
             Company::Own => key.of_one(self.who),

@@ -50,7 +50,7 @@ impl Rig {
     }
 
     fn begin(&self, join: Join) -> Begin<Failure> {
-        self.board(Passenger { who: self.one, company: Company::Shared, join })
+        self.board(Passenger { who: self.one, company: Company::Shared, join, form: 0 })
     }
 
     fn board(&self, passenger: Passenger) -> Begin<Failure> {
@@ -62,7 +62,7 @@ impl Rig {
     }
 
     fn lead_as(&self, who: CredentialId, company: Company) -> (Fill<Failure>, Waiter<Failure>) {
-        match self.board(Passenger { who, company, join: Join::Allowed }) {
+        match self.board(Passenger { who, company, join: Join::Allowed, form: 0 }) {
             Begin::Leads(fill, waiter) => (fill, waiter),
             _ => panic!("expected to lead"),
         }
@@ -73,7 +73,7 @@ impl Rig {
     }
 
     fn join_as(&self, who: CredentialId) -> Waiter<Failure> {
-        match self.board(Passenger { who, company: Company::Shared, join: Join::Allowed }) {
+        match self.board(Passenger { who, company: Company::Shared, join: Join::Allowed, form: 0 }) {
             Begin::Joined(waiter) => waiter,
             _ => panic!("expected to join"),
         }
@@ -356,7 +356,7 @@ async fn a_flight_beside_others_is_joined_by_its_own_kind_and_stores_for_all() {
     let (apart, own) = rig.lead_as(rig.other, Company::Own);
     let (third, _another) = rig.lead_as(rig.one, Company::Own);
     assert_eq!(rig.flights.len(), 3);
-    let passenger = Passenger { who: rig.other, company: Company::Own, join: Join::Allowed };
+    let passenger = Passenger { who: rig.other, company: Company::Own, join: Join::Allowed, form: 0 };
     let Begin::Joined(second) = rig.board(passenger) else { panic!("expected to join") };
     assert!(second.is_owner());
     let stored = parking_lot::Mutex::new(Vec::new());
@@ -367,7 +367,7 @@ async fn a_flight_beside_others_is_joined_by_its_own_kind_and_stores_for_all() {
     }
     together.finish(|| stored.lock().push("together"));
     // Overtaken in the table, so it is not the one of its key any more.
-    let passenger = Passenger { who: rig.one, company: Company::Own, join: Join::Refused };
+    let passenger = Passenger { who: rig.one, company: Company::Own, join: Join::Refused, form: 0 };
     let Begin::Leads(newer, _waiter) = rig.board(passenger) else { panic!("expected to lead") };
     third.finish(|| stored.lock().push("third"));
     drop(newer);

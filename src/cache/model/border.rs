@@ -273,7 +273,7 @@ impl World<'_> {
     ) -> Result<Vec<Machine>, String> {
         // Who claims to be the leader is told what the leader is.
         let named = if self.mutated(Mutation::FailureCrosses) { ONE } else { who };
-        let passenger = Passenger { who: self.who[named], company, join };
+        let passenger = Passenger { who: self.who[named], company, join, form: 0 };
         let begun = self.core.flights.begin(
             self.key,
             self.groups,

@@ -68,7 +68,7 @@ impl Api {
         let begun = self.core.flights.begin(
             self.core.keys[object],
             &self.core.groups,
-            Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join },
+            Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join, form: 0 },
             || self.core.groups_of(OBJECTS[object]),
             || self.core.usable(object),
         );

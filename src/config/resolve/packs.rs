@@ -34,6 +34,18 @@ fn check_dialect(source: &str, rules: &RuleSet) -> Vec<Diagnostic> {
         );
         return vec![wrong(1, 1, message)];
     }
+    if rules.fold_case && !dialect.folds_case() {
+        let message = format!("`fold_case` is of no use here: paths of the API `{}` have case", rules.api);
+        return vec![wrong(1, 1, message)];
+    }
+    let promoting = rules.reads.iter().filter(|rule| rule.promote.is_some() && !dialect.promotes());
+    let no_lists = promoting.map(|rule| {
+        let message = format!(
+            "`promote` is of no use here: the items of a list of the API `{}` do not say where they are read alone",
+            rules.api
+        );
+        wrong(rule.line, rule.column, message)
+    });
     let kinds = dialect.operation_kinds();
     let unknown = rules.writes.iter().filter_map(|rule| {
         let operation = rule.operation.as_deref().filter(|operation| !kinds.contains(operation))?;
@@ -46,7 +58,7 @@ fn check_dialect(source: &str, rules: &RuleSet) -> Vec<Diagnostic> {
         let message = why_not_by_rights(dialect, rules, rule)?;
         Some(wrong(rule.line, rule.column, message))
     });
-    unknown.chain(unfit).collect()
+    no_lists.chain(unknown).chain(unfit).collect()
 }
 
 /// Why callers with equal rights cannot share what `rule` keeps.

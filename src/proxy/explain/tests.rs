@@ -129,3 +129,26 @@ writes:
     let write = told(Method::POST, "/subscriptions/S/x/start");
     assert_eq!(write.invalidates, ["all/s", "/subscriptions/s"]);
 }
+
+#[test]
+fn lists_and_folded_keys_are_explained() {
+    let pack = "\
+api: azure
+match: {case_insensitive: true, fold_case: true}
+reads:
+  - path: '/subscriptions/{s}/nics/{nic}'
+    ttl: 30s
+    promote: {list: '/subscriptions/{s}/nics', items: /value, match: id}
+";
+    let rules = RuleSet::parse("p", pack).expect("a pack");
+    let told = explain(&rules, &Method::GET, "/Subscriptions/S/nics/N?api-version=1");
+    assert_eq!(told.key.as_deref(), Some("/subscriptions/s/nics/n?api-version=1"));
+    assert!(
+        told.reason.contains("Where several of /subscriptions/{s}/nics are asked for"),
+        "{}",
+        told.reason
+    );
+    assert!(told.reason.contains("All spellings of the path"), "{}", told.reason);
+    let escaped = explain(&rules, &Method::GET, "/subscriptions/s/nics/%6E?api-version=1");
+    assert_eq!(escaped.key.as_deref(), Some("/subscriptions/s/nics/%6E?api-version=1"));
+}

@@ -31,6 +31,8 @@ impl Reading {
         let past = lookup::staleness(entry, self.started);
         let unwilling = past >= entry.lifetimes().stale_while_revalidate
             || self.absent.for_outages_only
+            // A refresh is for everybody, in the one spelling that the key has.
+            || self.read.is_spelled_otherwise(&self.site, self.request.uri().path())
             || entry.age(self.started) >= self.site.ceiling(self.read.rule, self.started)
             || asks.no_cache
             || asks.max_age.is_some()
@@ -105,7 +107,12 @@ impl Reading {
         actors::may_have_stale(&self.site, rule, caller, self.client, now)
     }
 
-    fn stale(&self, entry: &Arc<Entry>, status: impl FnOnce(i64) -> CacheStatus) -> Response<Body> {
+    /// An answer from `entry` that is none of the store's usual hits, as `status` says.
+    pub(super) fn stale(
+        &self,
+        entry: &Arc<Entry>,
+        status: impl FnOnce(i64) -> CacheStatus,
+    ) -> Response<Body> {
         let mut said = None;
         let now = self.site.shared.clock.now();
         let ceiling = self.site.ceiling(self.read.rule, now);

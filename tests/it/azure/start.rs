@@ -44,3 +44,30 @@ fn a_pack_that_minds_case_is_refused() {
     let [mistake] = &forebay::config::check(&[file])[..] else { panic!("one mistake") };
     assert!(mistake.to_string().contains("case_insensitive: true"), "{mistake}");
 }
+
+#[test]
+fn what_is_of_no_use_to_an_api_is_refused() {
+    let directory = tempfile::tempdir().expect("a directory for temporary files");
+    let file = directory.path().join("pack.yaml");
+    let promote = "promote: {list: /a, items: /value, match: id}";
+    for (text, said) in [
+        (
+            format!("api: none\nreads:\n  - {{path: '/a/{{b}}', ttl: 1s, {promote}}}\n"),
+            "3:5: `promote` is of no use",
+        ),
+        (
+            "api: none\nmatch: {case_insensitive: true, fold_case: true}\nreads: []\n".to_owned(),
+            "1:1: `fold_case` is of no use",
+        ),
+        (
+            "api: proxmox\nmatch: {case_insensitive: true, fold_case: true}\nreads: []\n".to_owned(),
+            "1:1: `fold_case` is of no use",
+        ),
+    ] {
+        std::fs::write(&file, text).expect("writable");
+        let [mistake] = &forebay::config::check(std::slice::from_ref(&file))[..] else {
+            panic!("one mistake")
+        };
+        assert!(mistake.to_string().contains(said), "{mistake}");
+    }
+}

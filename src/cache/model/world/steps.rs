@@ -42,7 +42,7 @@ impl World<'_> {
             self.core.flights.begin(
                 self.core.keys[object],
                 &self.core.groups,
-                Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join },
+                Passenger { who: CredentialId::ANONYMOUS, company: Company::Shared, join, form: 0 },
                 || self.core.groups_of(self.plan.objects[object]),
                 || match self.mutated(Mutation::SecondLookLeftOut) {
                     true => None,
