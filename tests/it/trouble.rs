@@ -294,11 +294,14 @@ struct Seen {
     /// The writes that a client was told of as done, and those of which it was told anything else.
     done: Mutex<Vec<String>>,
     failed: Mutex<Vec<String>>,
+    /// Which part of the hour it is.
+    part: AtomicUsize,
 }
 
 impl Seen {
     fn wrong(&self, what: String) {
-        self.wrong.lock().push(what);
+        let part = self.part.load(Ordering::SeqCst);
+        self.wrong.lock().push(format!("part {part}: {what}"));
     }
 }
 
@@ -454,6 +457,7 @@ async fn hour(scale: Scale, pacing: &str) -> Rig {
             at_a_quarter.get_or_insert_with(|| Held::by(&rig));
         }
         passed += length;
+        seen.part.store(parts.len(), Ordering::SeqCst);
         for (node, weather) in nodes.iter_mut().zip(weather) {
             node.turn(match weather {
                 Relay { .. } => Relay { seconds: scale.relay },
