@@ -2,7 +2,8 @@
 //!
 //! Calls of one kind (a rule and a cause) are alike. How long they take while at most half of the workers have
 //! anything to do is what they cost; how much longer they take with more in flight tells how many of those
-//! stand in the API's own queue (Little's law, as TCP Vegas uses it). That number is kept at about two: with one, a worker is idle whenever another ends its call before the next one has come
+//! stand in the API's own queue (Little's law, as TCP Vegas uses it). That number is kept at two or three for a
+//! few workers: with one, a worker is idle whenever another ends its call before the next one has come
 //! the way from here, which costs two calls in a hundred; with more, a queue would grow.
 //!
 //! From time to time only so many are let through for a few calls, to learn anew what calls cost: an API that
@@ -24,14 +25,16 @@ const LEAST: usize = 2;
 /// More than any API of this kind works at in earnest.
 pub(super) const MOST: usize = 128;
 
-/// So many calls in the API's queue are too few, and so many too many.
-const TOO_FEW: f64 = 1.5;
-const TOO_MANY: f64 = 3.0;
-/// What is left in its queue when there were too many.
-const ENOUGH: usize = 2;
-/// The same as shares of what is in flight, where that is much: times vary by themselves.
-const TOO_FEW_SHARE: f64 = 0.2;
-const TOO_MANY_SHARE: f64 = 0.35;
+/// How many calls are to stand in the API's queue where it works at so many: how many workers end a call
+/// while the next ones are on their way varies by about the root of how many there are.
+fn wanted(served: f64) -> f64 {
+    1.0 + served.sqrt()
+}
+
+/// What is less than wanted by more than this is too little, and what is more by this share too much: times
+/// vary by themselves.
+const LESS: f64 = 0.5;
+const MORE_SHARE: f64 = 0.6;
 
 /// A judgement rests on so many calls, and on two for each place.
 const LEAST_CALLS: usize = 12;
@@ -41,8 +44,8 @@ const AFTER_FAILURES: f64 = 0.7;
 
 /// How soon what calls cost is learnt anew, which then takes place half as often each time, and with how many
 /// calls.
-const CALIBRATE_EVERY: Duration = Duration::from_secs(30);
-const CALIBRATE_SELDOM: Duration = Duration::from_secs(240);
+const CALIBRATE_EVERY: Duration = Duration::from_secs(60);
+const CALIBRATE_SELDOM: Duration = Duration::from_secs(480);
 const CALIBRATE_CALLS: usize = 12;
 /// How much the last call counts in what its kind costs, once there were so many that it counts less than
 /// in their mean.
@@ -154,7 +157,8 @@ impl State {
 
     /// With no more in flight than this, calls are in nobody's way: half of those that it works at.
     fn light(&self) -> usize {
-        self.limit.saturating_sub(ENOUGH).div_ceil(2).max(1)
+        let others = self.limit.saturating_sub(1) as f64;
+        ((others - others.sqrt()) / 2.0).ceil().max(1.0) as usize
     }
 
     fn take(&mut self, sample: Sample) {
@@ -201,12 +205,12 @@ impl State {
         }
         let in_flight = in_flight as f64 / calls.max(1) as f64;
         let stretch = (took / cost.max(1e-9)).max(1.0);
-        let queued = in_flight * (1.0 - 1.0 / stretch);
-        if queued > TOO_MANY.max(in_flight * TOO_MANY_SHARE) {
-            let served = (in_flight / stretch).ceil() as usize;
-            self.limit = (served + ENOUGH).min(self.limit - 1).max(LEAST);
+        let served = in_flight / stretch;
+        let (queued, wanted) = (in_flight - served, wanted(served));
+        if queued > wanted * (1.0 + MORE_SHARE) {
+            self.limit = ((served + wanted).round() as usize).min(self.limit - 1).max(LEAST);
             self.calibrate_after = CALIBRATE_EVERY;
-        } else if was_full && queued < TOO_FEW.max(in_flight * TOO_FEW_SHARE) {
+        } else if was_full && queued < wanted - LESS {
             self.limit = (self.limit + (self.limit / 8).max(1)).min(MOST);
         }
     }
@@ -295,7 +299,8 @@ mod tests {
         let limit = adaptive.limit();
         tokio::time::advance(CALIBRATE_EVERY).await;
         api.run(&adaptive, 1);
-        assert_eq!(adaptive.limit(), (limit - ENOUGH).div_ceil(2));
+        assert_eq!(adaptive.limit(), adaptive.state.lock().light());
+        assert!(adaptive.limit() < limit / 2, "{} of {limit}", adaptive.limit());
         api.run(&adaptive, 200);
         assert!(adaptive.limit() >= limit * 3 / 4, "{} of {limit}", adaptive.limit());
     }
