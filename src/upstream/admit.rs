@@ -328,6 +328,11 @@ impl Gate {
 }
 
 impl Visit<'_> {
+    /// When its time in the queue was over.
+    pub(super) fn set_out(&self) -> Instant {
+        self.arrived + self.waited
+    }
+
     /// The time spent waiting so far.
     pub(super) fn waited(&self) -> Duration {
         self.waited

@@ -220,7 +220,7 @@ impl<'a> Call<'a> {
             self.tried = Some(endpoint);
             let in_flight = endpoint.places.taken();
             let received = self.at(endpoint).await;
-            self.judge(endpoint, &received, in_flight);
+            self.judge(endpoint, &received, in_flight, visit.set_out());
             if let Some(received) = received? {
                 let streams = Arc::clone(&self.shared.streams);
                 let place = Place { _spot: spot, _load: load, _stranger: visit.take_stranger(), streams };

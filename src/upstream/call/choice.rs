@@ -12,13 +12,14 @@ use crate::upstream::health::{Fault, Standing};
 use crate::upstream::message::{EndpointChoice, SendError};
 
 impl<'a> Call<'a> {
-    /// Takes note of what an attempt says of the endpoint itself. It left with so many in flight, itself
-    /// among them.
+    /// Takes note of what an attempt says of the endpoint itself. It set out at `set_out` with so many in
+    /// flight, itself among them.
     pub(super) fn judge(
         &self,
         endpoint: &Arc<EndpointState>,
         received: &Result<Option<Received>, SendError>,
         in_flight: usize,
+        set_out: Instant,
     ) {
         let fault = match received {
             Ok(Some(Received { response, took, .. })) => {
@@ -44,9 +45,7 @@ impl<'a> Call<'a> {
                 endpoint.learn_failure();
                 // That others were answered meanwhile speaks for the server: this call waited for something
                 // behind it. Of equals nobody notes who was answered, and there is another to go to.
-                let left = Instant::now().checked_sub(self.patience);
-                let is_alone = self.config.endpoints.len() == 1;
-                if is_alone && left.is_some_and(|left| self.shared.has_answered_since(left)) {
+                if self.config.endpoints.len() == 1 && self.shared.has_answered_since(set_out) {
                     return;
                 }
                 Fault::Silent

@@ -36,6 +36,16 @@ fn calls(server: &Server, path: &str) -> usize {
     server.seen.heads().iter().filter(|head| head.contains(path)).count()
 }
 
+/// How long the API has to answer: longer than anything else here takes, however much this machine has to do.
+const PATIENT_FOR: Duration = Duration::from_secs(5);
+
+/// Has that pass.
+async fn lose_patience() {
+    tokio::time::pause();
+    tokio::time::advance(PATIENT_FOR).await;
+    tokio::time::resume();
+}
+
 fn state(bench: &Bench) -> Vec<String> {
     let text = bench.registry.render();
     let lines = text.lines().filter(|line| line.starts_with("forebay_breaker_state{"));
@@ -46,13 +56,17 @@ fn state(bench: &Bench) -> Vec<String> {
 async fn an_api_that_hangs_is_left_alone_until_it_answers() {
     let patient = patient().await;
     let bench = Bench::with(&[&patient.server], |config| {
-        config.first_byte_timeout = Duration::from_millis(30);
+        config.first_byte_timeout = PATIENT_FOR;
         config.breaker = BreakerConfig { failures: 3, open_for: Duration::from_secs(60) };
         config.probe = "/probe";
         config.concurrency = 8;
     });
-    for _ in 0..3 {
-        assert!(matches!(bench.send(bench.get("/a")).await, Err(SendError::TimedOut)));
+    for n in 1..=3 {
+        let (upstream, call) = (bench.upstream.clone(), bench.get("/a"));
+        let call = tokio::spawn(async move { upstream.send(call).await.map(drop) });
+        eventually(|| calls(&patient.server, "/a") == n).await;
+        lose_patience().await;
+        assert!(matches!(within(call).await.unwrap(), Err(SendError::TimedOut)));
     }
     assert_eq!((state(&bench), bench.upstream.endpoints()[0].up), (vec!["2".to_owned()], false));
     for _ in 0..50 {
@@ -87,7 +101,7 @@ async fn an_api_that_hangs_is_left_alone_until_it_answers() {
 async fn who_waits_for_an_endpoint_that_fails_goes_to_another() {
     let (patient, well) = (patient().await, Server::echo().await);
     let bench = Bench::with(&[&patient.server, &well], |config| {
-        config.first_byte_timeout = Duration::from_millis(200);
+        config.first_byte_timeout = PATIENT_FOR;
         config.breaker.failures = 1;
         config.concurrency = 1;
     });
@@ -101,6 +115,7 @@ async fn who_waits_for_an_endpoint_that_fails_goes_to_another() {
     eventually(|| patient.server.seen.requests() == 1).await;
     let others: Vec<_> = (1..5).map(call).collect();
     eventually(|| bench.upstream.waiting() == 4).await;
+    lose_patience().await;
     assert!(within(first).await.unwrap().is_err());
     for other in others {
         assert_eq!(within(other).await.unwrap().unwrap(), bench.upstream.endpoints()[1].id);
@@ -171,7 +186,7 @@ async fn calls_that_wait_for_something_behind_a_server_hold_back_nobody_else() {
     })
     .await;
     let bench = Bench::with(&[&server], |config| {
-        config.first_byte_timeout = Duration::from_millis(200);
+        config.first_byte_timeout = PATIENT_FOR;
         config.breaker.failures = 3;
     });
     let slow: Vec<_> = (0..5)
@@ -182,6 +197,7 @@ async fn calls_that_wait_for_something_behind_a_server_hold_back_nobody_else() {
         .collect();
     eventually(|| server.seen.requests() == 5).await;
     assert_eq!(bench.text(bench.get("/fast")).await.0, 200);
+    lose_patience().await;
     for call in slow {
         assert!(matches!(within(call).await.unwrap(), Err(SendError::TimedOut)));
     }
