@@ -191,6 +191,9 @@ def place(way, binary, directory, refuse_every):
             made = Place(way, binary, directory, ending, refuse_every)
             yield made
         except BaseException:
+            with contextlib.suppress(Exception):
+                inner, public = made.counts()
+                print(f"--- {way}: {inner} calls came by the address behind forebay, {public} by the public names")
             for process in made.processes if made else ():
                 print(f"--- {process.name} ({way}) said last:", *list(process.lines)[-40:], sep="\n")
             raise
