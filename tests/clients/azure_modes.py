@@ -75,12 +75,14 @@ def run(suite, az, python):
     }
     # Most of their time they wait for operations, so all go at once.
     with concurrent.futures.ThreadPoolExecutor(len(lines) + 3) as pool:
-        taking = [pool.submit(compare, suite, "az", partial(by_az, az=az), RARELY)]
-        taking += [pool.submit(compare, suite, client, partial(by_lines, command=command), RARELY)
+        # Nobody but forebay asks after what `--no-wait` began.
+        taking = [pool.submit(compare, suite, "az", partial(by_az, az=az), RARELY, asked=3)]
+        pressed = {"ways": (*WAYS, "pressed")}
+        taking += [pool.submit(compare, suite, client, partial(by_lines, command=command), RARELY, **pressed)
                    for client, command in lines.items()]
         # The provider's SDK and the program ask where the API is, if they are told of a cloud of its own.
         provider = partial(by_lines, command=[suite.go, "azurerm"])
-        taking.append(pool.submit(compare, suite, "go-azure-sdk", provider, RARELY, asks_where=1))
+        taking.append(pool.submit(compare, suite, "go-azure-sdk", provider, RARELY, asks_where=1, **pressed))
         if program := shutil.which("terraform"):
             terraform = partial(by_terraform, terraform=program)
             taking.append(pool.submit(compare, suite, "terraform", terraform, OFTEN, asks_where=1))
@@ -90,23 +92,27 @@ def run(suite, az, python):
             taken.result()
 
 
-def compare(suite, client, steps, refuse_every, asks_where=0):
-    """Has a client take its steps in each way, side by side, and compares what it learnt and cost."""
+def compare(suite, client, steps, refuse_every, asks_where=0, asked=0, ways=WAYS):
+    """Has a client take its steps in each way, side by side, and compares what it learnt and cost. `asks_where` are
+    calls that it makes only if it is pointed at forebay, `asked` those that forebay may make by itself.
+    """
     began = time.monotonic()
 
     def take(way):
         with place(way, suite.binary, suite.directory / f"{client.replace('/', '-')}-{way}", refuse_every) as target:
             found = [(step, anonymous(result)) for step, result in steps(target)]
+            if way == "pressed" and not target.pushed_back():
+                raise AssertionError(f"{client} was not pressed: forebay refused nothing")
             return found, target.quiet_calls(), target.refused()
 
-    with concurrent.futures.ThreadPoolExecutor(len(WAYS)) as pool:
-        taken = dict(zip(WAYS, pool.map(take, WAYS)))
+    with concurrent.futures.ThreadPoolExecutor(len(ways)) as pool:
+        taken = dict(zip(ways, pool.map(take, ways)))
     directly, calls, refused = taken["direct"]
-    for way in WAYS[1:]:
+    for way in ways[1:]:
         found, through, refused_there = taken[way]
         suite.compare_steps(f"{client}, {way}", directly, found)
         suite.rows.append((f"{client}, {way}", calls, through))
-        if through > calls + (asks_where if way == "reverse" else 0):
+        if through > calls + asked + (0 if way == "forward" else asks_where):
             suite.failed(f"{client}, {way}: {through} calls through forebay, {calls} directly")
         if not refused or not refused_there:
             suite.failed(f"{client}, {way}: {refused} reads were refused directly, {refused_there} through forebay")
@@ -120,7 +126,7 @@ def by_az(target, az):
     settings = {**AZ_SETTINGS, "AZURE_CONFIG_DIR": str(target.directory / "az")}
     login = f"login --service-principal -u {target.client} -p {target.secret} --tenant {target.tenant}"
     commands = [login, *AZ]
-    if target.way == "reverse":
+    if target.way in ("reverse", "pressed"):
         point = f"cloud update -n AzureCloud --skip-endpoint-discovery --endpoint-resource-manager {target.endpoint}"
         commands.insert(0, point)
     found = [(command, learnt(target.run([az, *command.split()], **settings))) for command in commands]
@@ -151,7 +157,7 @@ def by_terraform(target, terraform):
         "client_id": target.client,
         "client_secret": target.secret,
     }
-    if target.way == "reverse":
+    if target.way in ("reverse", "pressed"):
         backend["metadata_host"] = target.front
     work = target.directory / "terraform"
     work.mkdir()
@@ -161,11 +167,12 @@ def by_terraform(target, terraform):
         "output": {"kept": {"value": "${terraform_data.one.output}"}},
     }))
     (work / "terraformrc").write_text("")
-    settings = {"TF_CLI_CONFIG_FILE": str(work / "terraformrc"), "CHECKPOINT_DISABLE": "1", "NO_COLOR": "1"}
+    settings = {"TF_CLI_CONFIG_FILE": str(work / "terraformrc"), "CHECKPOINT_DISABLE": "1"}
     found = []
     for command in TERRAFORM:
-        words = [terraform, f"-chdir={work}", *command]
-        found.append((f"terraform {command[0]}", target.run(words, **settings)))
+        said = target.run([terraform, f"-chdir={work}", *command, "-no-color"], **settings)
+        # What is said of things that take long is said where they do.
+        found.append((f"terraform {command[0]}", re.sub(r"^(Acquiring|Releasing|.*Still) .*\.\.\..*\n", "", said, flags=re.M)))
     if json.loads(found[-1][1])["kept"]["value"] != "kept":
         raise AssertionError(f"{target.way}: the state was lost: {found}")
     return found

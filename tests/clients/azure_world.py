@@ -7,6 +7,8 @@ installed, what goes round forebay arrives like everything else, and is counted 
     direct    the clients call the public names, which lead to the subscription
     reverse   they are pointed at forebay, which calls the subscription at another address
     forward   they have nothing but HTTPS_PROXY and another bundle of roots
+
+A fourth, `pressed`, is as `reverse`, with a forebay that lets few reads through and soon refuses the others itself.
 """
 
 import contextlib
@@ -26,6 +28,8 @@ ACCOUNT = "examplestate"
 # The region that some addresses in answers name; no other is ever named.
 NAMES = (HOST, f"eastus.{HOST}", LOGIN, f"{ACCOUNT}.blob.core.windows.net")
 WAYS = ("direct", "reverse", "forward")
+# So little that one client after another read is refused, and so much that it gets on when it comes again.
+PRESSED = {"limits": [{"match": "reads", "rate": "4/s", "burst": 4}], "queue": {"length": 1, "wait": "100ms"}}
 TASK_TIME = "500ms"
 TIMEOUT = 300
 
@@ -61,7 +65,7 @@ class Place:
         roots = [self.ca]
         if way != "direct":
             roots.append(self._put_before(ending))
-        self.endpoint = f"https://{self.front}" if way == "reverse" else f"https://{HOST}"
+        self.endpoint = f"https://{self.front}" if way in ("reverse", "pressed") else f"https://{HOST}"
         # Forebay speaks for the API, the cloud for everything else.
         self.trusted = directory / "trusted.pem"
         self.trusted.write_text("".join(root.read_text() for root in roots))
@@ -94,6 +98,8 @@ class Place:
             hosts = {HOST: "azure", f"*.{HOST}": "azure"}
             listener = {"address": "127.0.0.1:0", "intercept": hosts, "tunnel": [LOGIN, "*.blob.core.windows.net"]}
         upstream = {"endpoints": [f"https://{self.inner}"], "rules": ["azure"], "tls": {"ca": str(self.ca)}}
+        if self.way == "pressed":
+            upstream |= PRESSED
         # JSON is YAML.
         config.write_text(json.dumps({
             "listen": [listener], "certs": "certs", "admin": {"address": "127.0.0.1:0"}, "upstreams": {"azure": upstream},
@@ -173,8 +179,14 @@ class Place:
 
     def _sent(self):
         """What forebay says that it sent to the API; what it tunnelled elsewhere is not of that."""
-        metrics = fetch(f"http://{self.admin}/metrics")
-        lines = re.findall(r"^forebay_upstream_requests_total\{(.*)\} (\S+)$", metrics, re.M)
+        return self._counter("forebay_upstream_requests_total")
+
+    def pushed_back(self):
+        """How many requests forebay refused itself, because they would have had to wait too long."""
+        return self._counter("forebay_limit_rejected_total")
+
+    def _counter(self, name):
+        lines = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", fetch(f"http://{self.admin}/metrics"), re.M)
         return sum(int(float(value)) for labels, value in lines if 'upstream="azure"' in labels)
 
     def refused(self):
