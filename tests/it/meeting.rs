@@ -571,13 +571,16 @@ async fn a_drain_sends_what_is_held_at_once_and_waits_for_its_end() {
     let Rig { app, origins, .. } = rig;
     let shared = app.shared().clone();
     let drained = tokio::spawn(app.drain());
+    let waiting = shared.clone();
+    let finished = tokio::spawn(async move { waiting.writes_finished().await });
     origins[0].came(HELD_CALL, 1).await;
     origins[0].came("PUT /held/2", 1).await;
     gate.open();
     assert_eq!(held.await.expect("answered").status, 200);
     nothing_more().await;
-    assert!(!drained.is_finished(), "the other has no answer yet");
+    assert!(!drained.is_finished() && !finished.is_finished(), "the other has no answer yet");
     late.open();
+    within("what was held", finished).await.expect("finished");
     within("the end", drained).await.expect("drained");
     assert_eq!(shared.writers_waiting(), 0);
 }

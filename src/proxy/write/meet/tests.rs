@@ -132,9 +132,10 @@ impl World {
         self.go();
     }
 
-    /// Everything goes that need not wait, and takes effect at once.
+    /// Everything goes that need not wait, and takes effect at once; what came last goes first if nothing but
+    /// chance stands against it.
     fn go(&mut self) {
-        for task in &mut self.tasks {
+        for task in self.tasks.iter_mut().rev() {
             let is_released =
                 || task.ticket.as_ref().is_some_and(|t| t.turn.released().now_or_never().is_some());
             if task.stage == Stage::Held && is_released() {
