@@ -75,8 +75,8 @@ pub enum GroupName<'n> {
     Subtree(&'n str),
     /// Everything that one credential fetched, or those that share a partition.
     Partition(super::key::Partition),
-    /// What was fetched because the answer with this key named it as the next page.
-    Pages(super::key::Key),
+    /// What was fetched because the page with this hash of its name named it as the next.
+    Pages(u128),
 }
 
 /// How settled the groups of a read are.
@@ -155,7 +155,7 @@ impl Groups {
             GroupName::Path(path) => self.secret.group(site, 1, path.as_bytes()),
             GroupName::Subtree(path) => self.secret.group(site, 2, path.as_bytes()),
             GroupName::Partition(partition) => self.secret.group(site, 3, &partition.as_u128().to_le_bytes()),
-            GroupName::Pages(key) => self.secret.group(site, 4, &key.as_u128().to_le_bytes()),
+            GroupName::Pages(name) => self.secret.group(site, 4, &name.to_le_bytes()),
         };
         GroupId((hash % SLOTS as u64) as u32)
     }

@@ -15,11 +15,6 @@ impl fmt::Debug for PageName {
 }
 
 impl Dialect {
-    /// Whether answers name the next page of a list.
-    pub fn has_pages(self) -> bool {
-        self == Dialect::Azure
-    }
-
     /// What a read of `path`, as the API reads it, is as a page; `None` where there are none.
     pub fn page_name(self, path: &str, query: Option<&str>) -> Option<PageName> {
         match self {

@@ -2,8 +2,9 @@
 //!
 //! A page is kept with a word of the one before it: the first page gives all that follow their deadline, and
 //! each names the next. To every page that names one belongs a group, in which are all that were fetched
-//! because of it; when the page is fetched again they are overtaken, as by a write. So a hit on any page is a
-//! hit like all others, and an API without pages pays for nothing.
+//! because of it; when the page is fetched again they are overtaken, as by a write. A page is known by its name
+//! there, not by the key of an entry: however a client writes it, what the API names as the next may be the
+//! same. So a hit on any page is a hit like all others, and an API without pages pays for nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,9 +16,8 @@ use super::fill::Errand;
 use super::route::Read;
 use super::site::Site;
 use crate::cache::entry::{Entry, Lifetimes};
-use crate::cache::flight::Fill;
+use crate::cache::flight::{Fill, Join};
 use crate::cache::groups::{GroupId, GroupName, Sequence};
-use crate::cache::key::Key;
 use crate::clock::Timestamp;
 
 /// How many pages are remembered, with some 300 bytes each: 10,000 lists of a few pages. Of one that is
@@ -28,8 +28,8 @@ const MAX_PAGES: usize = 32_768;
 pub(super) struct Pages {
     /// By the hash of who asks for which page, where its link was seen.
     named: Cache<u128, Named>,
-    /// The pages that name another.
-    naming: Cache<Key, ()>,
+    /// The pages that name another, in the same way.
+    naming: Cache<u128, ()>,
 }
 
 impl Default for Pages {
@@ -56,9 +56,21 @@ struct First {
     until: Timestamp,
 }
 
-/// What a read is among the pages of a list.
+/// What a read is among the pages of a list; `None` where there are no pages. In a box, so that the fetches of
+/// other APIs do not carry the room.
 #[derive(Clone)]
-pub(super) enum Page {
+pub(super) struct Page(Option<Box<Paged>>);
+
+#[derive(Clone)]
+struct Paged {
+    /// The hash of its name and of who asks.
+    name: u128,
+    place: Place,
+}
+
+/// Where it stands among them.
+#[derive(Clone)]
+enum Place {
     /// The first, or no list.
     First,
     /// One that another named.
@@ -70,34 +82,56 @@ pub(super) enum Page {
 impl Page {
     /// By what was kept of the pages before.
     pub(super) fn of(site: &Site, read: &Read<'_>, query: Option<&str>) -> Self {
-        let Some(name) = site.dialect().page_name(&read.path, query) else { return Page::First };
+        let Some(name) = site.dialect().page_name(&read.path, query) else { return Page(None) };
         let (shared, now) = (&site.shared, site.shared.clock.now());
         let is_whole = |named: &Named| {
             let First { sequence, groups, until, .. } = &*named.first;
             *until > now && shared.groups.is_current(*sequence, groups)
         };
-        match shared.pages.named.get(&shared.secret.page(site.id, read.partition, name.0.as_bytes())) {
-            Some(named) if is_whole(&named) => Page::Later(named),
-            _ if site.dialect().is_later_page(query) => Page::Stray,
-            _ => Page::First,
-        }
+        let name = shared.secret.page(site.id, read.partition, name.0.as_bytes());
+        let place = match shared.pages.named.get(&name) {
+            Some(named) if is_whole(&named) => Place::Later(named),
+            _ if site.dialect().is_later_page(query) => Place::Stray,
+            _ => Place::First,
+        };
+        Page(Some(Box::new(Paged { name, place })))
+    }
+
+    /// Whether it is the first, or no list.
+    pub(super) fn is_first(&self) -> bool {
+        self.0.as_deref().is_none_or(|paged| matches!(paged.place, Place::First))
+    }
+
+    /// Whether its first page is not known any more.
+    pub(super) fn is_stray(&self) -> bool {
+        matches!(self.0.as_deref(), Some(Paged { place: Place::Stray, .. }))
+    }
+
+    /// Who reads it joins others as it may; but where nothing tells which list is meant, what is under way may
+    /// be older than the page that this reader has seen.
+    pub(super) fn join(&self, join: Join) -> Join {
+        if self.is_stray() { Join::Refused } else { join }
     }
 
     /// The groups that the page belongs to beside those of its rule.
-    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> {
-        let groups = match self {
-            Page::Later(Named { first, before }) => vec![first.followers, *before],
-            Page::First | Page::Stray => Vec::new(),
+    pub(super) fn groups(&self, site: &Site) -> impl Iterator<Item = GroupId> {
+        let groups = match self.0.as_deref() {
+            Some(Paged { place: Place::Later(Named { first, before }), .. }) => {
+                vec![first.followers, *before]
+            }
+            // Whoever is told of it by the page before it must not get what left earlier.
+            Some(Paged { place: Place::Stray, name }) => vec![followers(site, *name)],
+            _ => Vec::new(),
         };
         groups.into_iter()
     }
 
     /// What is left of the lifetimes of a page that arrived at `at`.
     pub(super) fn bounded(&self, site: &Site, lifetimes: Lifetimes, at: Timestamp) -> Option<Lifetimes> {
-        match self {
-            Page::First => Some(lifetimes),
-            Page::Stray => None,
-            Page::Later(Named { first, .. }) => {
+        match self.0.as_deref().map(|paged| &paged.place) {
+            None | Some(Place::First) => Some(lifetimes),
+            Some(Place::Stray) => None,
+            Some(Place::Later(Named { first, .. })) => {
                 let fresh = lifetimes.fresh.min(first.until.since(at));
                 let is_whole = site.shared.groups.is_current(first.sequence, &first.groups);
                 // A page of the old list behind the first one of a new list would tear it.
@@ -115,42 +149,42 @@ impl Page {
 impl Errand {
     /// A page came anew: whatever was fetched because of the one before is of another list.
     pub(super) fn page_came(&self) {
+        let Some(Paged { name, .. }) = self.page.0.as_deref() else { return };
         let shared = &self.site.shared;
-        if !self.site.dialect().has_pages() {
-            return;
-        }
         let naming = &shared.pages.naming;
         // What may have been forgotten counts as known.
-        if naming.get(&self.key).is_some() || naming.len() >= MAX_PAGES {
-            shared.groups.invalidate(&[self.followers()]);
+        if naming.get(name).is_some() || naming.len() >= MAX_PAGES {
+            shared.groups.invalidate(&[followers(&self.site, *name)]);
         }
     }
 
     /// Notes which page comes next, before anybody has seen the end of this one, which is kept.
     pub(super) fn note_next(&self, fill: &Fill<Failure>, entry: &Entry, at: Timestamp) {
         let (site, shared) = (&self.site, &self.site.shared);
-        let Some(links) = site.links.as_ref().filter(|_| site.dialect().has_pages()) else { return };
+        let (Some(links), Some(paged)) = (&site.links, self.page.0.as_deref()) else { return };
         let addressed = links.addressed(self.target.path());
         if entry.places(|body| links.places(addressed, body)).is_empty() {
             return;
         }
         let Some(next) = site.dialect().next_page(&entry.body()) else { return };
-        let before = self.followers();
-        let first = match &self.page {
-            Page::Later(Named { first, .. }) => first.clone(),
-            Page::First | Page::Stray => Arc::new(First {
+        let before = followers(site, paged.name);
+        let first = match &paged.place {
+            Place::Later(Named { first, .. }) => first.clone(),
+            Place::First | Place::Stray => Arc::new(First {
                 followers: before,
                 sequence: fill.sequence(),
                 groups: fill.groups().clone(),
                 until: at.after(entry.lifetimes().fresh),
             }),
         };
-        shared.pages.naming.insert(self.key, ());
+        shared.pages.naming.insert(paged.name, ());
         let name = shared.secret.page(site.id, self.read.partition, next.0.as_bytes());
         shared.pages.named.insert(name, Named { first, before });
+        shared.groups.invalidate(&[followers(site, name)]);
     }
+}
 
-    fn followers(&self) -> GroupId {
-        self.site.shared.groups.id(self.site.id, GroupName::Pages(self.key))
-    }
+/// The group of what was fetched because the page of this name named it.
+fn followers(site: &Site, name: u128) -> GroupId {
+    site.shared.groups.id(site.id, GroupName::Pages(name))
 }

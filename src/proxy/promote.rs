@@ -201,12 +201,12 @@ impl Listing {
             Lookup::Absent(absent) => absent,
         };
         let page = Page::of(site, &read, target.query());
-        if matches!(page, Page::Stray) {
+        if page.is_stray() {
             return Err(Found::Unfit);
         }
         let (key, who, own) = (absent.key, read.credential, Partition::of(read.credential));
         let mut groups = read.groups(site, target.query());
-        groups.extend(page.groups());
+        groups.extend(page.groups(site));
         let accepted = lookup::is_accepted(site, read.rule(site), who, shared.clock.now());
         let company = if read.partition == own || accepted { Company::Shared } else { Company::Own };
         if company == Company::Own {

@@ -205,7 +205,7 @@ impl Reading {
         let shared = &self.site.shared;
         let mut groups = self.read.groups(&self.site, self.request.uri().query());
         let page = self.page();
-        groups.extend(page.groups());
+        groups.extend(page.groups(&self.site));
         if company == Company::Own {
             // A refusal of this credential overtakes what it fetches for itself.
             let own = GroupName::Partition(Partition::of(self.read.credential));
@@ -213,10 +213,11 @@ impl Reading {
         }
         let groups: Arc<[GroupId]> = groups.into();
         let unsettled = shared.groups.settling(&groups, self.started) == Settling::Open;
+        let passenger = self.passenger(company);
         let begun = shared.flights.begin(
             self.absent.key,
             &shared.groups,
-            self.passenger(company),
+            Passenger { join: page.join(passenger.join), ..passenger },
             || groups.clone(),
             || lookup::usable(&self.site, &self.read, self.absent.key, &self.absent.asks, self.started),
         );

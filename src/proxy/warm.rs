@@ -150,11 +150,11 @@ impl Fetching {
             None => Paces::of(every, fresh.min(site.ceiling(read.rule, now))),
         };
         let page = Page::of(site, &read, request.uri().query());
-        if matches!(page, Page::Stray) {
+        if page.is_stray() {
             return None;
         }
         let mut groups = read.groups(site, request.uri().query());
-        groups.extend(page.groups());
+        groups.extend(page.groups(site));
         if shared.groups.settling(&groups, now) != Settling::Settled {
             return Some(Attempt::Later(UNTIL_SETTLED));
         }

@@ -117,7 +117,7 @@ impl Errand {
         }
         let body = joined(&fill.body());
         promote::note_named(site, self.read.credential, &self.read.path, &body);
-        let is_whole = matches!(self.page, Page::First)
+        let is_whole = self.page.is_first()
             && site.rules.promoted_by(&self.read.path).next().is_some()
             && site.dialect().continuation(&body) == Continuation::Whole;
         if is_whole {

@@ -96,6 +96,19 @@ async fn they_fall_when_the_first_is_fetched_again() {
 }
 
 #[tokio::test]
+async fn they_fall_however_the_first_is_written() {
+    let rig = rig().await;
+    read_all(&rig).await;
+    assert!(is_hit(&rig, TWO).await);
+    // Other letters make another entry, but the API names the same next page.
+    rig.origin().to("api-version=1 ", "GET /subscriptions/S/VMS", reply("other", Some(TWO)));
+    assert!(!is_hit(&rig, &ONE.replace("/s/vms", "/S/VMS")).await);
+    assert!(!is_hit(&rig, TWO).await, "it is older than the page that names it");
+    assert!(is_hit(&rig, TWO).await);
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_page_falls_when_the_one_before_it_is_fetched_again() {
     let rig = rig().await;
     read_all(&rig).await;
@@ -153,6 +166,25 @@ async fn a_page_that_no_other_named_is_not_kept() {
         assert!(!rig.get(TWO).bearer("other").send().await.is_hit());
     }
     assert!(is_hit(&rig, TWO).await);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn nobody_joins_a_page_that_left_before_the_one_that_names_it() {
+    let rig = rig().await;
+    let gate = Gate::new();
+    rig.origin().to("two", "GET /subscriptions/s/vms", reply("old", None).held(&gate));
+    // Nothing tells which list they mean: neither is for the other.
+    let strays = [get(&rig, TWO).spawn(), get(&rig, TWO).spawn()];
+    rig.origin().came("GET /subscriptions/s/vms", 2).await;
+    rig.origin().to("two", "GET /subscriptions/s/vms", reply("new", None));
+    is_hit(&rig, ONE).await;
+    assert!(get(&rig, TWO).send().await.text().contains("new"));
+    gate.open();
+    for stray in strays {
+        assert!(stray.await.expect("answered").text().contains("old"));
+    }
+    assert!(get(&rig, TWO).send().await.text().contains("new"));
     rig.finish().await;
 }
 
