@@ -67,6 +67,8 @@ use token::Actor;
 
 /// The subscription.
 pub const SUBSCRIPTION: &str = "11111111-aaaa-4bbb-8ccc-000000000001";
+/// The other subscription, where there are two: with a group that has a network in it, `rg-gamma`.
+pub const SECOND_SUBSCRIPTION: &str = "11111111-aaaa-4bbb-8ccc-000000000011";
 /// The tenant.
 pub const TENANT: &str = "22222222-aaaa-4bbb-8ccc-000000000002";
 /// The application that owns the subscription.
@@ -129,6 +131,8 @@ pub struct SimConfig {
     pub throttle: Throttle,
     /// The part of the documented quota that there is; 1 is all of it.
     pub quota: f64,
+    /// Whether there are two subscriptions.
+    pub second_subscription: bool,
     /// Refuses one read in so many, on each address, as if there were no token for the next second.
     pub refuse_every: Option<NonZeroU64>,
     /// Where random numbers start.
@@ -148,6 +152,7 @@ impl Default for SimConfig {
             links: Links::AsAsked,
             throttle: Throttle::Off,
             quota: 1.0,
+            second_subscription: false,
             refuse_every: None,
             seed: 1,
             tls: None,

@@ -3,6 +3,7 @@
 mod load;
 mod model;
 mod refusals;
+mod simulated;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use super::answer::Reply;
 use super::call::Call;
 use super::estate::Estate;
-use super::target::Target;
-use super::{SUBSCRIPTION, operations, refusal};
+use super::target::{self, Target};
+use super::{operations, refusal};
 
 /// What the buckets are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub enum Throttle {
 /// What happened to one bucket so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BucketState {
-    /// What it is for: `arm-sub/PRINCIPAL/reads`, `compute/LowCostGetResource/RESOURCE`, ...
+    /// What it is for: `arm-sub/SUBSCRIPTION/PRINCIPAL/reads`, `compute/LowCostGetResource/RESOURCE`, ...
     pub name: String,
     /// Tokens when it is full.
     pub capacity: f64,
@@ -72,7 +72,7 @@ struct Need {
     field: Option<(&'static str, Option<&'static str>)>,
 }
 
-/// All buckets of a subscription.
+/// All buckets, of every subscription.
 #[derive(Default)]
 pub(super) struct Buckets {
     all: BTreeMap<String, Bucket>,
@@ -144,13 +144,13 @@ impl Buckets {
 
 fn refuse(kind: &Kind, call: &Call, wait: Duration) -> Reply {
     let after = (wait.as_secs_f64().ceil() as u64).max(1);
-    let actor = &call.who.object;
+    let (actor, subscription) = (&call.who.object, target::subscription_of(&call.folded));
     match kind {
-        Kind::Subscription(operation) => refusal::subscription(SUBSCRIPTION, operation, actor, after),
+        Kind::Subscription(operation) => refusal::subscription(subscription, operation, actor, after),
         Kind::Tenant(operation) => refusal::tenant(operation, actor, after),
         Kind::Type(what, limit) => refusal::resource_type(what, *limit, "00:01:00", after),
         Kind::Compute(policy, allowed) => refusal::compute(policy, *allowed, after),
-        Kind::Network => refusal::network(after),
+        Kind::Network => refusal::network(subscription, after),
         Kind::Storage(kind) => refusal::storage(kind, after),
         Kind::Graph => refusal::graph(after),
     }
@@ -169,7 +169,7 @@ fn needs(estate: &Estate, call: &Call) -> Vec<Need> {
     let mut needs = Vec::with_capacity(5);
     let (plural, singular) = operation(call);
     let (bucket, refill) = if plural == "reads" { (250, 25.0) } else { (200, 10.0) };
-    let actor = &call.who.object;
+    let (actor, subscription) = (&call.who.object, target::subscription_of(&call.folded));
     let field = |scope: &str| match (scope, plural) {
         ("subscription", "reads") => "x-ms-ratelimit-remaining-subscription-reads",
         ("subscription", "writes") => "x-ms-ratelimit-remaining-subscription-writes",
@@ -181,9 +181,9 @@ fn needs(estate: &Estate, call: &Call) -> Vec<Need> {
         (_, "writes") => "x-ms-ratelimit-remaining-tenant-writes",
         _ => "x-ms-ratelimit-remaining-tenant-deletes",
     };
-    if call.folded.first().is_some_and(|first| first == "subscriptions") && call.folded.len() > 1 {
+    if !subscription.is_empty() {
         needs.push(Need {
-            name: format!("arm-sub/{actor}/{plural}"),
+            name: format!("arm-sub/{subscription}/{actor}/{plural}"),
             capacity: bucket,
             per_second: refill,
             kind: Kind::Subscription(singular),
@@ -191,7 +191,7 @@ fn needs(estate: &Estate, call: &Call) -> Vec<Need> {
         });
         // All principals together have fifteen times as much.
         needs.push(Need {
-            name: format!("arm-global/{plural}"),
+            name: format!("arm-global/{subscription}/{plural}"),
             capacity: bucket * 15,
             per_second: refill * 15.0,
             kind: Kind::Subscription(singular),
@@ -207,7 +207,7 @@ fn needs(estate: &Estate, call: &Call) -> Vec<Need> {
         });
     }
     if let Some(target) = Target::parse(&call.folded) {
-        provider(estate, call, &target, &mut needs);
+        provider(estate, call, &target, subscription, &mut needs);
     }
     needs
 }
@@ -232,18 +232,19 @@ fn location(estate: &Estate, call: &Call, target: &Target) -> String {
         (Some(resource), _) => resource.location().to_owned(),
         (None, Some(group)) => match call.body["location"].as_str() {
             Some(location) => location.to_owned(),
-            None => estate.group_location(group),
+            None => estate.group_location(target.subscription(), group),
         },
         (None, None) => "*".to_owned(),
     }
 }
 
-fn provider(estate: &Estate, call: &Call, target: &Target, needs: &mut Vec<Need>) {
-    let place = location(estate, call, target);
+fn provider(estate: &Estate, call: &Call, target: &Target, subscription: &str, needs: &mut Vec<Need>) {
+    // Each subscription has its own, in each location.
+    let place = format!("{subscription}/{}", location(estate, call, target));
     let first = target.rest.first().map_or("", String::as_str);
     match (target.namespace.as_str(), first) {
         ("microsoft.authorization", _) => needs.push(Need {
-            name: "type/Microsoft.Authorization".to_owned(),
+            name: format!("type/Microsoft.Authorization/{subscription}"),
             capacity: 120,
             per_second: 2.0,
             kind: Kind::Type("Microsoft.Authorization", 120),

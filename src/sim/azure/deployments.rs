@@ -22,12 +22,13 @@ pub(super) fn put(estate: &mut Estate, call: &Call, target: &Target) -> Outcome 
     let key = call.key();
     estate.demand(call, &key, Role::Contributor, &format!("{KIND}/write"))?;
     demand_group(estate, call)?;
-    let group = target.group().and_then(|group| estate.group_name(group)).map(str::to_owned);
+    let group =
+        target.group().and_then(|group| estate.group_name(target.subscription(), group)).map(str::to_owned);
     let id = target::canonical_id(&call.path, group.as_deref());
     let scope = id.split("/providers/").next().unwrap_or_default().to_owned();
     let sent = &call.body["properties"];
     let resources = resources(sent, &scope);
-    let location = estate.group_location(group.as_deref().unwrap_or_default());
+    let location = estate.group_location(target.subscription(), group.as_deref().unwrap_or_default());
     let (correlation, timestamp) = (estate.guid(), estate.iso(call.now));
     let outputs: Vec<Value> = resources.iter().map(|(id, _)| json!({ "id": id })).collect();
     let body = json!({ "properties": {
@@ -124,7 +125,9 @@ fn resolve(value: &mut Value, parameters: &BTreeMap<&str, &Value>, scope: &str) 
 /// Makes one resource of a template, as done.
 pub(super) fn create(estate: &mut Estate, id: &str, body: Value, at: Instant) {
     let path: Vec<String> = id.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect();
-    let group = target::group_of(&path).and_then(|group| estate.group_name(group)).map(str::to_owned);
+    let group = target::group_of(&path)
+        .and_then(|group| estate.group_name(target::subscription_of(&path), group))
+        .map(str::to_owned);
     let id = target::canonical_id(&path, group.as_deref());
     let key = id.trim_start_matches('/').to_ascii_lowercase();
     let existing = estate.resources.get(&key).cloned();

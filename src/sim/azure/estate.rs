@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::model::{Effect, Ending, Operation, Power, Resource};
 use super::rights::Assignment;
 use super::token::Issuer;
-use super::{Links, Principal, SUBSCRIPTION, SimConfig, backrefs};
+use super::{Links, Principal, SECOND_SUBSCRIPTION, SUBSCRIPTION, SimConfig, backrefs};
 
 /// Operations that are remembered after their end, the newest ones.
 const OPERATIONS_KEPT: usize = 10_000;
@@ -26,8 +26,10 @@ pub(super) struct Planned {
     pub(super) left: u32,
 }
 
-/// A simulated subscription.
+/// A simulated subscription, or two.
 pub(super) struct Estate {
+    /// The subscriptions that there are.
+    pub(super) subscriptions: &'static [&'static str],
     /// Groups and resources by their id in lower case, without the first slash.
     pub(super) resources: BTreeMap<String, Resource>,
     /// Operations by name in lower case.
@@ -53,7 +55,9 @@ pub(super) struct Estate {
 
 impl Estate {
     pub(super) fn empty(config: &SimConfig, now: Instant, wall: u64) -> Self {
+        let all = &[SUBSCRIPTION, SECOND_SUBSCRIPTION];
         Self {
+            subscriptions: if config.second_subscription { all } else { &all[..1] },
             resources: BTreeMap::new(),
             operations: BTreeMap::new(),
             finished: std::collections::VecDeque::new(),
@@ -128,8 +132,8 @@ impl Estate {
     }
 
     /// The group's own spelling of its name.
-    pub(super) fn group_name(&self, folded: &str) -> Option<&str> {
-        let key = format!("subscriptions/{SUBSCRIPTION}/resourcegroups/{}", folded.to_ascii_lowercase());
+    pub(super) fn group_name(&self, subscription: &str, folded: &str) -> Option<&str> {
+        let key = format!("subscriptions/{subscription}/resourcegroups/{folded}").to_ascii_lowercase();
         self.resources.get(&key).map(|group| group.name.as_str())
     }
 

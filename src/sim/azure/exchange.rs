@@ -21,7 +21,7 @@ use super::answer::{Body, Outcome, Reply};
 use super::call::{self, Call};
 use super::estate::Estate;
 use super::token::Actor;
-use super::{Fault, HoldAt, SUBSCRIPTION, Shared, TENANT, blobs, login, refusal, route};
+use super::{Fault, HoldAt, SUBSCRIPTION, Shared, TENANT, blobs, login, reads, refusal, route};
 
 /// The longest body that ARM takes.
 const BODY_LIMIT: usize = 8 * 1024 * 1024;
@@ -114,6 +114,10 @@ fn carry_out(
     match authenticate(&estate, text(head, "authorization"), base, now) {
         Ok(actor) => call.who = actor,
         Err(refused) => return (refused, Vec::new()),
+    }
+    // The gateway's own 404 reaches no bucket, and says nothing of any.
+    if let Err(refused) = reads::demand_subscription(&estate, &call) {
+        return (refused, Vec::new());
     }
     if call.reads() && is_refused(shared) {
         return (refusal::subscription(SUBSCRIPTION, "read", &call.who.object, REFUSED_FOR), Vec::new());

@@ -46,7 +46,7 @@ fn row(estate: &Estate, key: &str, resource: &Resource) -> Value {
     let mut row = view::body(estate, key, resource, style);
     row["type"] = Value::from(resource.kind.to_ascii_lowercase());
     row["resourceGroup"] = Value::from(resource.group().to_ascii_lowercase());
-    row["subscriptionId"] = Value::from(super::SUBSCRIPTION);
+    row["subscriptionId"] = Value::from(resource.subscription());
     if let Some(power) = resource.power {
         let (code, text) = power.words();
         row["properties"]["extended"] =

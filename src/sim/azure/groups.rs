@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::SUBSCRIPTION;
 use super::answer::{Outcome, Reply};
 use super::call::Call;
 use super::estate::Estate;
@@ -24,7 +23,7 @@ fn key(call: &Call) -> String {
 
 /// All groups that the caller sees something of.
 pub(super) fn list(estate: &mut Estate, call: &Call) -> Outcome {
-    let all = estate.below(&format!("subscriptions/{SUBSCRIPTION}/resourcegroups"));
+    let all = estate.below(&call.folded.join("/"));
     let seen = |key: &String| estate.resources[key].is(KIND) && estate.sees(&call.who.object, key);
     let keys: Vec<String> = all.into_iter().filter(seen).collect();
     Ok(lists::page(estate, call, &keys, 1000, "eastus", |estate, key| {
@@ -58,7 +57,7 @@ pub(super) fn write(estate: &mut Estate, call: &Call) -> Outcome {
         (None, true) => return Err(Reply::group_not_found(&call.path[3])),
         (Some(group), _) => group,
         (None, false) => Resource {
-            id: format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{}", call.path[3]),
+            id: format!("/subscriptions/{}/resourceGroups/{}", call.folded[1], call.path[3]),
             kind: KIND.to_owned(),
             name: call.path[3].clone(),
             body: json!({ "location": call.body["location"].as_str().unwrap_or("eastus"), "tags": {} }),
@@ -117,7 +116,7 @@ pub(super) fn move_resources(estate: &mut Estate, call: &Call) -> Outcome {
     )?;
     let to = call.body["targetResourceGroup"].as_str().unwrap_or_default().to_owned();
     let group = to.rsplit('/').next().unwrap_or_default().to_owned();
-    let Some(group) = estate.group_name(&group).map(str::to_owned) else {
+    let Some(group) = estate.group_name(&call.folded[1], &group).map(str::to_owned) else {
         return Err(Reply::group_not_found(&group));
     };
     let ids = call.body["resources"].as_array().cloned().unwrap_or_default();
@@ -133,7 +132,7 @@ pub(super) fn move_resources(estate: &mut Estate, call: &Call) -> Outcome {
             format!("The Resource '/{missing}' was not found."),
         ));
     }
-    let location = estate.group_location(&call.folded[3]);
+    let location = estate.group_location(&call.folded[1], &call.folded[3]);
     let effect = Effect::Move { keys, group };
     let start = Start { family: Family::Group, location, effect, shows: None, output: None };
     let addresses = operations::start(estate, call, start);
@@ -172,8 +171,8 @@ fn rename(value: &mut Value, old: &str, new: &str) {
 
 impl Estate {
     /// Where a group is.
-    pub(super) fn group_location(&self, group: &str) -> String {
-        let key = format!("subscriptions/{SUBSCRIPTION}/resourcegroups/{}", group.to_ascii_lowercase());
+    pub(super) fn group_location(&self, subscription: &str, group: &str) -> String {
+        let key = format!("subscriptions/{subscription}/resourcegroups/{group}").to_ascii_lowercase();
         self.resources.get(&key).map_or("eastus", Resource::location).to_owned()
     }
 }

@@ -4,7 +4,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::SUBSCRIPTION;
 use super::answer::{Outcome, Reply};
 use super::call::Call;
 use super::estate::Estate;
@@ -17,7 +16,7 @@ const LARGE_PAGE: usize = 250;
 
 /// The resources of one type.
 pub(super) fn of_type(estate: &mut Estate, call: &Call, target: &Target) -> Outcome {
-    let subscription = format!("subscriptions/{SUBSCRIPTION}");
+    let subscription = format!("subscriptions/{}", target.subscription());
     let (scope, location) = match target.scope.as_slice() {
         [_, _] => match target.rest.as_slice() {
             // virtualMachines of one location.
@@ -25,7 +24,7 @@ pub(super) fn of_type(estate: &mut Estate, call: &Call, target: &Target) -> Outc
             _ => (subscription, None),
         },
         [_, _, _, group] => {
-            if estate.group_name(group).is_none() {
+            if estate.group_name(target.subscription(), group).is_none() {
                 return Err(Reply::group_not_found(&call.path[3]));
             }
             let key = target.scope.join("/");
@@ -80,7 +79,7 @@ pub(super) fn of_type(estate: &mut Estate, call: &Call, target: &Target) -> Outc
 pub(super) fn resources(estate: &mut Estate, call: &Call) -> Outcome {
     let scope = call.folded[..call.folded.len() - 1].join("/");
     if let Some(group) = target::group_of(&call.folded) {
-        if estate.group_name(group).is_none() {
+        if estate.group_name(&call.folded[1], group).is_none() {
             return Err(Reply::group_not_found(&call.path[3]));
         }
         estate.demand(

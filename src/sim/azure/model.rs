@@ -73,6 +73,11 @@ impl Resource {
         self.body["location"].as_str().unwrap_or("eastus")
     }
 
+    /// The subscription in the id.
+    pub(super) fn subscription(&self) -> &str {
+        self.id.split('/').nth(2).unwrap_or_default()
+    }
+
     /// The group in the id.
     pub(super) fn group(&self) -> &str {
         self.id.split('/').nth(4).unwrap_or_default()

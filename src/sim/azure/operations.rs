@@ -11,7 +11,7 @@ use super::call::Call;
 use super::estate::Estate;
 use super::model::{Effect, Ending, Family, Operation};
 use super::view::{self, Style};
-use super::{SUBSCRIPTION, model};
+use super::{SUBSCRIPTION, model, target};
 
 /// A piece of certificate in every signed address, so that they are as long as real ones.
 const CERTIFICATE: &str = "MIIHhzCCBm-gAwIBAgITfAlExampleExampleExampleExampleExampleExampleExampleExample";
@@ -70,7 +70,8 @@ pub(super) fn start(estate: &mut Estate, call: &Call, start: Start) -> Addresses
         call.version(),
         signature.chars().rev().collect::<String>()
     );
-    let place = format!("/subscriptions/{SUBSCRIPTION}/providers");
+    let subscription = subscription(call);
+    let place = format!("/subscriptions/{subscription}/providers");
     let location = &start.location;
     let (status, result) = match start.family {
         Family::Compute => {
@@ -93,7 +94,7 @@ pub(super) fn start(estate: &mut Estate, call: &Call, start: Start) -> Addresses
             (path.clone(), format!("{path}&monitor=true"))
         }
         Family::Group => {
-            let path = format!("/subscriptions/{SUBSCRIPTION}/operationresults/{name}?{signed}");
+            let path = format!("/subscriptions/{subscription}/operationresults/{name}?{signed}");
             (path.clone(), path)
         }
         Family::Deployment => {
@@ -105,6 +106,11 @@ pub(super) fn start(estate: &mut Estate, call: &Call, start: Start) -> Addresses
         status: estate.link(&call.base, location, &status),
         result: estate.link(&call.base, location, &result),
     }
+}
+
+/// The subscription that a call is about.
+fn subscription(call: &Call) -> &str {
+    Some(target::subscription_of(&call.folded)).filter(|id| !id.is_empty()).unwrap_or(SUBSCRIPTION)
 }
 
 /// The deployment's own path, without an action behind it.
@@ -146,7 +152,7 @@ pub(super) fn poll(estate: &mut Estate, call: &Call, name: &str) -> Outcome {
         || Reply::gateway(404, "OperationNotFound", format!("The operation '{name}' was not found."));
     let operation = estate.operations.get(&name.to_ascii_lowercase()).ok_or_else(unknown)?.clone();
     if operation.object != call.who.object
-        && estate.role(&call.who.object, &format!("subscriptions/{SUBSCRIPTION}")).is_none()
+        && estate.role(&call.who.object, &format!("subscriptions/{}", subscription(call))).is_none()
     {
         return Err(unknown());
     }

@@ -31,7 +31,7 @@ pub(super) fn made(estate: &mut Estate, id: &str, body: Value, existing: Option<
 /// Adds what a provider adds to a new resource.
 pub(super) fn complete(estate: &mut Estate, resource: &mut Resource, fresh: bool, now: Instant) {
     let kind = resource.kind.to_ascii_lowercase();
-    let parent_location = estate.group_location(resource.group());
+    let parent_location = estate.group_location(resource.subscription(), resource.group());
     let body = &mut resource.body;
     if body.get("location").is_none() && !kind.starts_with("microsoft.authorization/") {
         body["location"] = Value::from(parent_location);

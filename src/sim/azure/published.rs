@@ -90,14 +90,14 @@ pub(super) fn endpoints(version: &str, base: Option<&str>) -> Value {
     if version < "2022-09-01" { json!([cloud]) } else { cloud }
 }
 
-pub(super) fn subscription() -> Value {
+pub(super) fn subscription(id: &str) -> Value {
     json!({
-        "id": format!("/subscriptions/{SUBSCRIPTION}"),
+        "id": format!("/subscriptions/{id}"),
         "authorizationSource": "RoleBased",
         "managedByTenants": [],
-        "subscriptionId": SUBSCRIPTION,
+        "subscriptionId": id,
         "tenantId": TENANT,
-        "displayName": "Example Subscription",
+        "displayName": if id == SUBSCRIPTION { "Example Subscription" } else { "Other Subscription" },
         "state": "Enabled",
         "subscriptionPolicies": {
             "locationPlacementId": "Public_2014-09-01", "quotaId": "PayAsYouGo_2014-09-01", "spendingLimit": "Off",
@@ -113,9 +113,9 @@ pub(super) fn tenants() -> Value {
     }]})
 }
 
-pub(super) fn locations() -> Value {
+pub(super) fn locations(subscription: &str) -> Value {
     let place = |name: &str, display: &str, geography: &str, physical: &str, paired: &str| {
-        let id = |name: &str| format!("/subscriptions/{SUBSCRIPTION}/locations/{name}");
+        let id = |name: &str| format!("/subscriptions/{subscription}/locations/{name}");
         json!({
             "id": id(name), "name": name, "type": "Region", "displayName": display,
             "regionalDisplayName": format!("({geography}) {display}"),

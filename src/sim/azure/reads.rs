@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::SUBSCRIPTION;
 use super::answer::{Outcome, Reply};
 use super::call::Call;
 use super::estate::Estate;
@@ -33,7 +32,9 @@ pub(super) fn part_list(target: &Target) -> Option<&'static str> {
 /// Refuses what lies in a group that is not there.
 pub(super) fn demand_group(estate: &Estate, call: &Call) -> Result<(), Reply> {
     match target::group_of(&call.folded) {
-        Some(group) if estate.group_name(group).is_none() => Err(Reply::group_not_found(&call.path[3])),
+        Some(group) if estate.group_name(&call.folded[1], group).is_none() => {
+            Err(Reply::group_not_found(&call.path[3]))
+        }
         _ => Ok(()),
     }
 }
@@ -117,9 +118,9 @@ pub(super) fn part(estate: &Estate, call: &Call, target: &Target, list: &str) ->
 }
 
 /// Refuses a path of a subscription that is another one's.
-pub(super) fn demand_subscription(call: &Call) -> Result<(), Reply> {
+pub(super) fn demand_subscription(estate: &Estate, call: &Call) -> Result<(), Reply> {
     match call.parts().as_slice() {
-        ["subscriptions", id, ..] if *id != SUBSCRIPTION => {
+        ["subscriptions", id, ..] if !estate.subscriptions.contains(id) => {
             let message = format!("The subscription '{id}' could not be found.");
             Err(Reply::gateway(404, "SubscriptionNotFound", message))
         }

@@ -95,7 +95,7 @@ impl Refusal {
             )
             .with("Retry-After", "6"),
             Self::ThrottledCompute => compute("HighCostGetSubscriptionMaximum", 900, 60),
-            Self::ThrottledNetwork => network(30),
+            Self::ThrottledNetwork => network(SUBSCRIPTION, 30),
             Self::LockedNetwork => locked_network(),
             Self::ThrottledStorage => storage("Read", 17),
             Self::ThrottledPlain => Reply {
@@ -184,9 +184,9 @@ pub(super) fn compute(policy: &str, allowed: u32, after: u64) -> Reply {
 }
 
 /// The network provider's 429.
-pub(super) fn network(after: u64) -> Reply {
+pub(super) fn network(id: &str, after: u64) -> Reply {
     let message = format!(
-        "Subscription {SUBSCRIPTION} was used to perform too many calls within last 5 minutes. \
+        "Subscription {id} was used to perform too many calls within last 5 minutes. \
          The number of calls exceeds Microsoft.Network throttling limit."
     );
     let body = json!({ "error": {

@@ -9,9 +9,7 @@ use super::estate::Estate;
 use super::reads::{self, demand_subscription};
 use super::rights::Role;
 use super::target::Target;
-use super::{
-    Links, SUBSCRIPTION, actions, deployments, graph, groups, lists, operations, published, scopes, writes,
-};
+use super::{Links, actions, deployments, graph, groups, lists, operations, published, scopes, writes};
 
 /// Requests in one `/batch`, at most; the real limit.
 const BATCH_LIMIT: usize = 20;
@@ -21,7 +19,7 @@ pub(super) fn dispatch(estate: &mut Estate, call: &Call) -> Outcome {
     let parts = call.parts();
     let kind = Target::parse(&call.folded).map_or_else(|| "resources".to_owned(), |target| target.kind());
     call.check_version(kind.rsplit('/').next().unwrap_or_default())?;
-    demand_subscription(call)?;
+    demand_subscription(estate, call)?;
     if let Some(name) = operations::named(&call.folded).filter(|_| call.method == Method::GET) {
         // The name is matched without its case; the address is taken as it came.
         let name = call.path.last().map_or(name, String::as_str).to_owned();
@@ -30,8 +28,9 @@ pub(super) fn dispatch(estate: &mut Estate, call: &Call) -> Outcome {
     let read = call.reads();
     match parts.as_slice() {
         ["subscriptions"] if read => {
-            let seen = estate.sees(&call.who.object, &format!("subscriptions/{SUBSCRIPTION}"));
-            let all: Vec<Value> = seen.then(published::subscription).into_iter().collect();
+            let seen = |id: &&&str| estate.sees(&call.who.object, &format!("subscriptions/{id}"));
+            let seen = estate.subscriptions.iter().filter(seen);
+            let all: Vec<Value> = seen.map(|id| published::subscription(id)).collect();
             let count = all.len();
             Ok(Reply::ok(json!({ "value": all, "count": { "type": "Total", "value": count } })))
         }
@@ -47,8 +46,8 @@ pub(super) fn dispatch(estate: &mut Estate, call: &Call) -> Outcome {
             )?;
             Ok(Reply::empty(204))
         }
-        ["subscriptions", _] if read => Ok(Reply::ok(published::subscription())),
-        ["subscriptions", _, "locations"] if read => Ok(Reply::ok(published::locations())),
+        ["subscriptions", id] if read => Ok(Reply::ok(published::subscription(id))),
+        ["subscriptions", id, "locations"] if read => Ok(Reply::ok(published::locations(id))),
         ["subscriptions", _, "providers"] if read => published::providers(None),
         ["subscriptions", _, "providers", namespace] if read => published::providers(Some(namespace)),
         ["subscriptions", _, "providers", namespace, "register" | "unregister"]

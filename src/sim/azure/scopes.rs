@@ -98,7 +98,7 @@ pub(super) fn locks(estate: &mut Estate, call: &Call, target: &Target) -> Outcom
             let status = if existing.is_some() { 200 } else { 201 };
             let id = super::target::canonical_id(
                 &call.path,
-                target.group().and_then(|group| estate.group_name(group)),
+                target.group().and_then(|group| estate.group_name(target.subscription(), group)),
             );
             let body = json!({ "properties": call.body["properties"] });
             let lock = provide::made(estate, &id, body, existing);

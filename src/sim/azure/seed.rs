@@ -10,7 +10,7 @@ use super::model::{Power, Resource};
 use super::rights::{Assignment, Role};
 use super::{
     ADMIN_CLIENT_ID, ADMIN_CLIENT_SECRET, ADMIN_OBJECT_ID, DEV_CLIENT_ID, DEV_CLIENT_SECRET, DEV_OBJECT_ID,
-    Principal, SUBSCRIPTION, SimConfig, TENANT, backrefs, bodies,
+    Principal, SECOND_SUBSCRIPTION, SUBSCRIPTION, SimConfig, TENANT, backrefs, bodies,
 };
 
 /// The groups and their locations.
@@ -51,8 +51,24 @@ pub(super) fn estate(config: &SimConfig, now: Instant) -> Estate {
             }
         }
     }
+    if config.second_subscription {
+        second(&mut estate);
+    }
     backrefs::derive(&mut estate);
     estate
+}
+
+/// Another subscription of the same owner.
+fn second(estate: &mut Estate) {
+    let subscription = format!("subscriptions/{SECOND_SUBSCRIPTION}");
+    let group = format!("/{subscription}/resourceGroups/rg-gamma");
+    let body =
+        json!({ "location": "eastus", "tags": {}, "properties": { "provisioningState": "Succeeded" } });
+    add(estate, &group, "Microsoft.Resources/resourceGroups", body);
+    let network = format!("{group}/providers/Microsoft.Network/virtualNetworks/vnet1");
+    add(estate, &network, "Microsoft.Network/virtualNetworks", bodies::network("eastus"));
+    let (name, object) = (estate.guid(), ADMIN_OBJECT_ID.to_owned());
+    estate.assignments.push(Assignment { name, scope: subscription, object, role: Role::Owner });
 }
 
 fn people(estate: &mut Estate) {

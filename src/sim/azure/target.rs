@@ -70,9 +70,22 @@ impl Target {
         self.rest.last().map_or("", String::as_str)
     }
 
+    /// The subscription that the scope lies in.
+    pub(super) fn subscription(&self) -> &str {
+        subscription_of(&self.scope)
+    }
+
     /// The group that the scope lies in.
     pub(super) fn group(&self) -> Option<&str> {
         group_of(&self.scope)
+    }
+}
+
+/// The subscription in a path of segments; empty where there is none.
+pub(super) fn subscription_of(segments: &[String]) -> &str {
+    match segments {
+        [first, id, ..] if first.eq_ignore_ascii_case("subscriptions") => id,
+        _ => "",
     }
 }
 

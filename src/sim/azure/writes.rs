@@ -125,7 +125,8 @@ pub(super) fn put(estate: &mut Estate, call: &Call, target: &Target) -> Outcome 
     if let Some(existing) = &existing {
         demand_rest(target, existing)?;
     }
-    let group = target.group().and_then(|group| estate.group_name(group)).map(str::to_owned);
+    let group =
+        target.group().and_then(|group| estate.group_name(target.subscription(), group)).map(str::to_owned);
     let id = target::canonical_id(&call.path, group.as_deref());
     let fresh = existing.is_none();
     let body = merged(&call.body, existing.as_ref().map(|known| &known.body));
