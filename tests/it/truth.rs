@@ -27,6 +27,9 @@
 //! behind its back, while users with equal rights share (2, 10, ...); answers of writes are lost whose effect
 //! lands seconds later (4, 12, ...). Every second seed has a feed, and in half of all, rights are shared by.
 //!
+//! The same for Azure's Resource Manager is [`arm`]: the clock, the weather, the course of a run, the sockets and
+//! the clients' connections are shared ([`model`] says what a model has to be for that).
+//!
 //! `tests/mutations/run` breaks one mechanism after the other and expects a violation. What it printed, in
 //! operations until the first one (the seeds count from 1, of 2,000 operations each; the rows with a seed were
 //! measured in that seed alone, the others before there were climates, which delay them by some thousands):
@@ -58,11 +61,15 @@
 //! | rights count however long ago they were told | 1,544 of seed 2 | made for one, shown to another |
 
 mod answers;
+mod arm;
 mod cells;
 mod check;
 mod client;
+mod field;
+mod model;
 mod people;
 mod plan;
+mod proxmox;
 mod rules;
 mod run;
 mod server;
@@ -72,8 +79,8 @@ mod world;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use plan::Tally;
-pub use run::by_rights;
+use field::Tally;
+pub use proxmox::by_rights;
 
 /// How many requests one seed has, if nobody says otherwise.
 const OF_A_SEED: u64 = 2_000;
@@ -82,15 +89,23 @@ const OF_A_SEED: u64 = 2_000;
 const SHORT: [u64; 3] = [6, 10, 11];
 const OF_SHORT: u64 = 1_200;
 
+/// What a run came to: a violation comes with the number of requests before it.
+type Found = Result<Tally, (u64, String)>;
+
 /// Runs one seed in a runtime of its own, on this thread; what was found comes with how to find it again.
-fn one(seed: u64, operations: u64) -> Result<Tally, String> {
+fn one<F: Future<Output = Found>>(
+    test: &str,
+    run: fn(u64, u64) -> F,
+    seed: u64,
+    operations: u64,
+) -> Result<Tally, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("the system has what a runtime needs");
-    runtime.block_on(run::run(seed, operations)).map_err(|(done, violation)| {
+    runtime.block_on(run(seed, operations)).map_err(|(done, violation)| {
         format!(
             "seed {seed}, operation {done}: {violation}\n\
              again: FOREBAY_SEED={seed} FOREBAY_OPERATIONS={operations} FOREBAY_OF_A_SEED={operations} \
-             cargo test --test it truth::long -- --ignored --nocapture"
+             cargo test --test it {test} -- --ignored --nocapture"
         )
     })
 }
@@ -104,17 +119,25 @@ fn number(name: &str) -> Option<u64> {
 fn short() {
     let mut sum = Tally::default();
     for seed in SHORT {
-        sum.add(&one(seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
+        sum.add(&one(LONG, proxmox::run, seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
     }
     assert!(sum.hits > sum.operations / 10, "next to nothing was kept, so nothing was tried: {sum:?}");
     assert!(sum.of_equals > 10, "next to nothing was shared for equal rights: {sum:?}");
     assert!(sum.written > 50 && sum.ended > 10 && sum.restarts > 0 && sum.reloads > 0, "{sum:?}");
 }
 
+/// The name of the test with as many as are asked for.
+const LONG: &str = "truth::long";
+
 /// As many as are asked for, on every core.
 #[test]
 #[ignore = "a million operations take minutes; see CONTRIBUTING.md"]
 fn long() {
+    many(LONG, proxmox::run);
+}
+
+/// Seed after seed, until there are as many requests as are asked for or a violation is found.
+fn many<F: Future<Output = Found>>(test: &'static str, run: fn(u64, u64) -> F) {
     let operations = number("FOREBAY_OPERATIONS").unwrap_or(1_000_000);
     let of_a_seed = number("FOREBAY_OF_A_SEED").unwrap_or(OF_A_SEED);
     let first = number("FOREBAY_SEED").unwrap_or(1);
@@ -131,7 +154,7 @@ fn long() {
             if number >= seeds || stop.load(Ordering::Relaxed) {
                 return Ok(sum);
             }
-            match one(first + number, of_a_seed) {
+            match one(test, run, first + number, of_a_seed) {
                 Ok(tally) => sum.add(&tally),
                 Err(found) => {
                     stop.store(true, Ordering::Relaxed);

@@ -3,35 +3,14 @@
 use bytes::Bytes;
 
 use super::cells::{Cell, Read, Shape, node_name};
+use super::model::{Reply, Request};
 use super::people::{FOREBAY, rights as rights_at, sees};
 use super::weather::{Effect, Fate};
 use super::world::{Answer, Cause, World};
 
-/// A request as the API reads it.
-pub struct Request {
-    /// The method.
-    pub method: String,
-    /// The target, with its query.
-    pub target: String,
-    /// The credential, if there is one that was ever given out.
-    pub credential: Option<usize>,
-    /// The number of a write.
-    pub write: Option<usize>,
-}
-
-/// An answer on its way.
-pub struct Reply {
-    /// The number that the answer carries.
-    pub id: u128,
-    /// The status on the wire.
-    pub status: u16,
-    /// The content; `None`: no length either, as Proxmox refuses a credential.
-    pub body: Option<Bytes>,
-}
-
 impl World {
     /// Forms the answer to `request`, which meets `fate`; `None` if there is none to send.
-    pub fn answer(&mut self, request: &Request, fate: Fate) -> Option<Reply> {
+    pub fn form_answer(&mut self, request: &Request, fate: Fate) -> Option<Reply> {
         let rest = request.target.strip_prefix("/api2/").unwrap_or_default();
         let (format, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let extjs = format == "extjs";
@@ -302,7 +281,7 @@ impl World {
                 body: body.clone(),
             },
         );
-        Reply { id, status: on_wire, body: (status != 401).then_some(body) }
+        Reply { id, status: on_wire, fields: Vec::new(), body: (status != 401).then_some(body) }
     }
 }
 

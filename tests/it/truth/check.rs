@@ -15,13 +15,14 @@ use super::answers::without_cache_buster;
 use super::cells::{Cell, Read, Write};
 use super::client::Got;
 use super::people::{Standing, rights};
+use super::proxmox::FEED;
 use super::rules::{Allowed, Rules};
-use super::run::{FEED, FIRST_BYTE};
+use super::run::FIRST_BYTE;
 use super::world::{Answer, Cause, Change, Stamp, Told, World, WriteRecord};
 
 /// How far forebay's clock may have moved on between the last byte of an answer and the moment in which
 /// forebay took notice. The clock only moves when what was written has had many turns to be read.
-const SLACK: Duration = Duration::from_secs(1);
+pub const SLACK: Duration = Duration::from_secs(1);
 
 /// How soon what the feed tells is seen, if it is read every two seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
@@ -34,7 +35,7 @@ pub const CEILING: Duration = Duration::from_secs(if FEED { 10 } else { 1_000_00
 
 /// The longest that an answer is kept which shows something in transition, or whose groups were written to
 /// lately.
-const SHORTLY: Duration = Duration::from_secs(1);
+pub const SHORTLY: Duration = Duration::from_secs(1);
 
 /// A read that a client is about to send.
 pub struct Asked {
@@ -97,7 +98,7 @@ impl World {
         }
         let Some(id) = self.origin_of(asked, got)? else { return Ok(Seen::Refused) };
         let path = asked.target.split('?').next().unwrap_or_default();
-        let allowed = rules.of(path);
+        let allowed = rules.of(path, None);
         let accept_for = rules.accept_for;
         let answer = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
         if let Some(etag) = got.field("etag") {

@@ -36,9 +36,11 @@ impl Rules {
         Self { sets, accept_for, known: HashMap::new() }
     }
 
-    /// What the rules allow for `path`: the most that any of the configurations does.
-    pub fn of(&mut self, path: &str) -> Allowed {
-        if let Some(allowed) = self.known.get(path) {
+    /// What the rules allow for `path` with `query`, where that counts: the most that any of the
+    /// configurations does.
+    pub fn of(&mut self, path: &str, query: Option<&str>) -> Allowed {
+        let name = format!("{path}?{}", query.unwrap_or_default());
+        if let Some(allowed) = self.known.get(&name) {
             return *allowed;
         }
         let nothing = Allowed {
@@ -47,7 +49,7 @@ impl Rules {
             share: Sharing::Credential,
             anonymous: true,
         };
-        let rules = self.sets.iter().filter_map(|set| Some(set.read(path, None)?.rule));
+        let rules = self.sets.iter().filter_map(|set| Some(set.read(path, query)?.rule));
         let allowed = rules.fold(nothing, |most, rule| {
             let (fresh, kept) = match rule.reuse {
                 Reuse::For(ttl) => (ttl, true),
@@ -61,7 +63,7 @@ impl Rules {
                 anonymous: rule.anonymous,
             }
         });
-        self.known.insert(path.to_owned(), allowed);
+        self.known.insert(name, allowed);
         allowed
     }
 }

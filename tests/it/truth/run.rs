@@ -12,18 +12,16 @@ use forebay::app::App;
 use forebay::cache::key::Secret;
 use forebay::clock::Clock;
 use forebay::config::{self, Settings};
-use forebay::dialect::Dialect;
-use forebay::rules::{RuleSet, Sharing};
+use forebay::rules::RuleSet;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::task::JoinSet;
 
-use super::check::CEILING;
-use super::plan::{Client, Field, Tally};
+use super::field::{Field, Tally};
+use super::model::{Model, Shared};
 use super::rules::Rules;
 use super::server::{Server, Steps};
 use super::weather::{Climate, Weather};
-use super::world::{LATEST, Shared, World};
 
 /// How many clients ask at once.
 const CLIENTS: u64 = 12;
@@ -44,7 +42,7 @@ const STRIDE: Duration = Duration::from_millis(400);
 const PHASE: u64 = 700;
 
 /// For how long forebay believes that the API accepts a credential.
-const ACCEPT_FOR: Duration = Duration::from_secs(12);
+pub const ACCEPT_FOR: Duration = Duration::from_secs(12);
 
 /// How long forebay waits for an answer.
 pub const FIRST_BYTE: Duration = Duration::from_secs(6);
@@ -52,19 +50,19 @@ pub const FIRST_BYTE: Duration = Duration::from_secs(6);
 /// No request takes longer, by forebay's clock: its own limits are far below.
 const HANGS: Duration = Duration::from_secs(180);
 
-/// Whether forebay has a feed, and a ceiling without one.
-pub const FEED: bool = true;
-
-/// Whether the configuration changes while writes and their tasks are under way.
-const RELOADS_BESIDE_WRITES: bool = true;
-
 /// Runs `operations` requests with `seed`. A violation comes with the number of requests before it.
-pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
-    let clock = Clock::manual();
-    let world: Shared = Arc::new(Mutex::new(World::new(clock.clone(), seed)));
+pub async fn run<W: Model>(
+    clock: Clock,
+    world: W,
+    setup: impl FnOnce(&mut W, &str) -> Setup,
+    climate: Climate,
+    seed: u64,
+    operations: u64,
+) -> Result<Tally, (u64, String)> {
+    let world: Shared<W> = Arc::new(Mutex::new(world));
     let steps: Steps = Arc::new(watch::Sender::new(0));
     let server = Server::start(world.clone(), steps.clone()).await;
-    let setup = Setup::new(&server, &world, seed);
+    let setup = setup(&mut world.lock(), &format!("http://{}", server.address));
     let app = setup.start(0, &clock, seed).await;
     let field = Arc::new(Field {
         world: world.clone(),
@@ -82,9 +80,9 @@ pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
     let ticking = tokio::spawn(tick(field.clone(), steps, over.clone()));
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        clients.spawn(Client::new(field.clone(), seed.wrapping_mul(1_000).wrapping_add(client)).run());
+        clients.spawn(W::client(field.clone(), seed.wrapping_mul(1_000).wrapping_add(client)));
     }
-    let driving = tokio::spawn(drive(field.clone(), setup, app, seed, done.clone()));
+    let driving = tokio::spawn(drive(field.clone(), setup, app, (seed, climate), done.clone()));
     while let Some(ended) = clients.join_next().await {
         ended.expect("a client does not panic");
     }
@@ -106,7 +104,7 @@ pub async fn run(seed: u64, operations: u64) -> Result<Tally, (u64, String)> {
 
 /// Moves the clock by what has happened, not by real time, so that a slow machine sees the same course of
 /// events.
-async fn tick(field: Arc<Field>, steps: Steps, over: Arc<AtomicBool>) {
+async fn tick<W: Model>(field: Arc<Field<W>>, steps: Steps, over: Arc<AtomicBool>) {
     let (mut idle, mut still, mut ended, mut events) = (0, 0, 0, 0);
     while !over.load(Ordering::Relaxed) {
         tokio::task::yield_now().await;
@@ -119,23 +117,19 @@ async fn tick(field: Arc<Field>, steps: Steps, over: Arc<AtomicBool>) {
         }
         still = if now.0 > ended { 0 } else { still + 1 };
         (ended, idle) = (now.0, 0);
-        let by = {
-            let mut world = field.world.lock();
-            let most = world.weather.tick;
-            Duration::from_millis(world.rng.u64(1..=most))
-        };
+        let by = field.world.lock().tick();
         advance(&field, if still > 8 { STRIDE } else { by }).await;
         let mut world = field.world.lock();
         // While nobody moves there are no requests to count by.
         (0..if enough { 1 } else { 8 }).for_each(|_| world.advance_step());
-        steps.send_replace(world.step);
-        assert!(STRIDE * still < HANGS, "somebody hangs\n{}", world.report(&[]));
+        steps.send_replace(world.step());
+        assert!(STRIDE * still < HANGS, "somebody hangs\n{}", world.report());
     }
 }
 
 /// Moves all clocks on by more than a tick, while no client asks: when nothing has happened for some turns,
 /// or an answer to forebay itself that is on its way would seem as much younger than it is.
-async fn leap(field: &Field, by: Duration) {
+async fn leap<W: Model>(field: &Field<W>, by: Duration) {
     let (mut events, mut still) = (0, 0);
     while still < TURNS {
         tokio::task::yield_now().await;
@@ -148,7 +142,7 @@ async fn leap(field: &Field, by: Duration) {
 }
 
 /// Moves all clocks on, once what was written has been read.
-async fn advance(field: &Field, by: Duration) {
+async fn advance<W: Model>(field: &Field<W>, by: Duration) {
     let _one_at_a_time = field.moving.lock().await;
     // Each turn comes after the sockets were looked at once more.
     for _ in 0..TURNS {
@@ -156,9 +150,9 @@ async fn advance(field: &Field, by: Duration) {
     }
     let clock = {
         let mut world = field.world.lock();
-        let until = world.clock.now().after(by);
-        world.run_due(until);
-        world.clock.clone()
+        let clock = world.clock();
+        world.run_due(clock.now().after(by));
+        clock
     };
     clock.advance(by);
     tokio::time::pause();
@@ -167,11 +161,16 @@ async fn advance(field: &Field, by: Duration) {
 }
 
 /// Changes the weather, the configuration and the process, until the clients are done.
-async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: Arc<AtomicBool>) -> App {
+async fn drive<W: Model>(
+    field: Arc<Field<W>>,
+    setup: Setup,
+    mut app: App,
+    (seed, climate): (u64, Climate),
+    done: Arc<AtomicBool>,
+) -> App {
     let mut rng = Rng::with_seed(seed ^ 0x5eed);
     let mut next = PHASE / 4;
     let mut variant = 0;
-    let climate = Climate::of(seed);
     let mut coming = Weather::CALM;
     if climate != Climate::Mixed {
         coming = Weather::any(climate, &mut rng);
@@ -187,38 +186,25 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
         next += PHASE / 4;
         match rng.u8(..8) {
             0 => {
-                let _nobody = if RELOADS_BESIDE_WRITES { None } else { Some(field.traffic.write().await) };
-                if !RELOADS_BESIDE_WRITES {
-                    leap(&field, LATEST).await;
-                }
                 variant = 1 - variant;
                 app.reload(setup.settings(variant)).await.expect("the configuration is good");
                 field.tally.lock().reloads += 1;
                 let mut world = field.world.lock();
-                let when = world.stamp();
-                world.reloaded = Some(when);
+                world.reloaded();
                 world.note(|| format!("reloaded with variant {variant}"));
             }
             1 | 2 => {
-                let mut world = field.world.lock();
-                let world = &mut *world;
-                let credential = world.people.any_valid(&mut rng);
-                let when = world.stamp();
-                world.people.revoke(credential, when, &mut rng);
-                world.note(|| format!("credential {credential} is revoked"));
+                field.world.lock().revoke_any(&mut rng);
             }
             3 | 4 => {
                 let _nobody = field.traffic.write().await;
                 if rng.u8(..4) == 0 {
                     app.drain().await;
-                    let clock = field.world.lock().clock.clone();
+                    let clock = field.world.lock().clock();
                     app = setup.start(variant, &clock, rng.u64(..)).await;
                     field.address.store(Arc::new(app.addresses()[0]));
                     field.tally.lock().restarts += 1;
-                    let mut world = field.world.lock();
-                    world.generation += 1;
-                    world.note(|| "restarted".into());
-                    world.leapt();
+                    field.world.lock().restarted();
                 }
                 if rng.bool() {
                     let most = [8, 20, 60][rng.usize(..3)];
@@ -245,54 +231,49 @@ async fn drive(field: Arc<Field>, setup: Setup, mut app: App, seed: u64, done: A
 }
 
 /// The files of forebay's configuration.
-struct Setup {
+pub struct Setup {
     directory: tempfile::TempDir,
     packs: [String; 2],
+    adjust: fn(&mut Settings),
 }
 
 impl Setup {
-    /// Two configurations that differ in the names of groups and in lifetimes.
-    fn new(server: &Server, world: &Shared, seed: u64) -> Self {
-        let mut world = world.lock();
-        world.has_feed = FEED && seed % 2 == 1;
+    /// Two configurations for `endpoint` that differ in their `packs`, with further lines for the upstream and
+    /// files that those name, with secrets.
+    pub fn new(endpoint: &str, packs: [String; 2], more: &str, files: &[(&str, String)]) -> Self {
         let directory = tempfile::tempdir().expect("a directory for temporary files");
         let at = |name: &str| directory.path().join(name);
-        let own = &world.people.credentials[world.people.own].field;
-        std::fs::write(at("own.token"), format!("{own}\n")).expect("writable");
-        let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(at("own.token"), only_ours).expect("our own file");
-        let feed = match (FEED, world.has_feed) {
-            (false, _) => String::new(),
-            (_, false) => format!("    feed: {{ceiling: {}s}}\n", CEILING.as_secs()),
-            (_, true) => format!(
-                "    credential_file: own.token\n    feed: {{every: 2s, ceiling: {}s}}\n",
-                CEILING.as_secs()
-            ),
-        };
-        let packs = match (seed / 2) % 2 == 1 {
-            true => [pack(), other_pack()].map(|pack| by_rights(&pack)),
-            false => [pack(), other_pack()],
-        };
+        for (name, text) in files {
+            std::fs::write(at(name), text).expect("writable");
+            let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+            std::fs::set_permissions(at(name), only_ours).expect("our own file");
+        }
         for (variant, rules) in packs.iter().enumerate() {
             std::fs::write(at(&format!("rules{variant}.yaml")), rules).expect("writable");
             let text = format!(
                 "listen: [{{address: 127.0.0.1:0, upstream: lab}}]\nadmin: {{address: 127.0.0.1:0}}\n\
                  cache: {{memory: 64MiB, max_object: 1MiB}}\nupstreams:\n  lab:\n    \
-                 endpoints: [http://{}]\n    rules: [rules{variant}.yaml]\n    concurrency: 256\n    \
+                 endpoints: [{endpoint}]\n    rules: [rules{variant}.yaml]\n    concurrency: 256\n    \
                  accept_for: {}s\n    operation_cap: 10s\n    unknown_hold: 5s\n    \
-                 timeouts: {{first_byte: {}s}}\n{feed}",
-                server.address,
+                 timeouts: {{first_byte: {}s}}\n{more}",
                 ACCEPT_FOR.as_secs(),
                 FIRST_BYTE.as_secs(),
             );
             std::fs::write(at(&format!("forebay{variant}.yaml")), text).expect("writable");
         }
-        Self { directory, packs }
+        Self { directory, packs, adjust: |_| {} }
+    }
+
+    /// The same with something in the settings that no file can say.
+    pub fn adjusted(self, adjust: fn(&mut Settings)) -> Self {
+        Self { adjust, ..self }
     }
 
     fn settings(&self, variant: usize) -> Settings {
         let path: &Path = &self.directory.path().join(format!("forebay{variant}.yaml"));
-        config::load(path).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+        let mut settings = config::load(path).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        (self.adjust)(&mut settings);
+        settings
     }
 
     fn rule_sets(&self) -> Vec<RuleSet> {
@@ -304,31 +285,4 @@ impl Setup {
         let secret = Secret::from_bytes(&u128::from(seed).to_le_bytes());
         App::start_with(self.settings(variant), clock.clone(), secret).await.expect("forebay starts")
     }
-}
-
-fn pack() -> String {
-    forebay::rules::builtin("proxmox").expect("it is built in").to_owned()
-}
-
-/// The same where all who have the same rights share what principals share, as far as names do not decide.
-pub fn by_rights(pack: &str) -> String {
-    let set = RuleSet::parse("rules.yaml", pack).expect("the pack is good");
-    let mut lines: Vec<String> = pack.lines().map(|line| format!("{line}\n")).collect();
-    let beyond = Dialect::Proxmox.beyond_rights();
-    for rule in set.reads.iter().filter(|rule| rule.share == Sharing::Principal) {
-        if set.meets(rule, beyond).is_none() {
-            let of_rule = &mut lines[rule.line as usize - 1..];
-            let share = of_rule.iter_mut().find(|line| line.contains("share: principal"));
-            let share = share.expect("the rule says who shares");
-            *share = share.replace("share: principal", "share: rights");
-        }
-    }
-    lines.concat()
-}
-
-/// The same with other names for the groups of guests, as an operator might edit them, and another
-/// lifetime for one of the reads.
-fn other_pack() -> String {
-    let text = pack().replace("\"guest/{", "\"vm/{").replace("[guests", "[vms").replace(" guests,", " vms,");
-    text.replace(" guests-all", " vms-all").replace("ttl: 10s\n", "ttl: 9s\n")
 }

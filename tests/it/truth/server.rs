@@ -8,9 +8,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::answers::{Reply, Request};
+use super::model::{Model, Reply, Request, Shared, Treatment};
 use super::weather::{Effect, Fate};
-use super::world::Shared;
 
 /// The API.
 pub struct Server {
@@ -24,7 +23,7 @@ pub type Steps = Arc<watch::Sender<u64>>;
 
 impl Server {
     /// Starts it; it ends when it is dropped.
-    pub async fn start(world: Shared, steps: Steps) -> Self {
+    pub async fn start<W: Model>(world: Shared<W>, steps: Steps) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let mut accepting = JoinSet::new();
@@ -40,22 +39,14 @@ impl Server {
     }
 }
 
-async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
+async fn serve<W: Model>(mut stream: TcpStream, world: Shared<W>, steps: Steps) {
     let mut unread = Vec::with_capacity(2048);
     while let Some(request) = next(&mut stream, &mut unread, &world).await {
-        let (fate, before, after) = {
+        let Treatment { fate, before, after } = {
             let mut world = world.lock();
             world.advance_step();
-            steps.send_replace(world.step);
-            let weather = world.weather;
-            let fate = Fate::draw(&weather, request.write.is_some(), &mut world.rng);
-            if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
-                world.last_silence = Some(world.clock.now());
-            }
-            let own = world.people.own;
-            let mut hold = || if world.rng.f32() < weather.hold { world.rng.u64(1..40) } else { 0 };
-            // Its watch is not held, so that it can be said how soon it has the news.
-            if request.credential == Some(own) { (fate, 0, 0) } else { (fate, hold(), hold()) }
+            steps.send_replace(world.step());
+            world.treat(&request)
         };
         held(&world, &steps, before).await;
         // What breaks before the request took effect, with nothing done.
@@ -79,22 +70,7 @@ async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
         if stream.write_all(&bytes[..end]).await.is_err() {
             return;
         }
-        let close = {
-            let mut world = world.lock();
-            let stamp = world.stamp();
-            if stamp.at > world.last_answer {
-                world.last_pause = Some((world.last_answer, stamp.at));
-            }
-            world.last_answer = stamp.at;
-            if let Some(answer) = world.answers.get_mut(&reply.id) {
-                answer.sent = Some(stamp);
-            }
-            if !cut {
-                world.fed(reply.id, stamp);
-            }
-            // As Proxmox does after errors, and now and then without a word.
-            reply.status >= 400 || world.rng.u8(..100) == 0
-        };
+        let close = world.lock().sent(&reply, cut);
         if cut {
             return reset(stream);
         }
@@ -105,9 +81,9 @@ async fn serve(mut stream: TcpStream, world: Shared, steps: Steps) {
 }
 
 /// Waits for `count` more steps.
-async fn held(world: &Shared, steps: &Steps, count: u64) {
+async fn held<W: Model>(world: &Shared<W>, steps: &Steps, count: u64) {
     if count > 0 {
-        let until = world.lock().step + count;
+        let until = world.lock().step() + count;
         let passed = steps.subscribe().wait_for(|step| *step >= until).await.is_ok();
         assert!(passed, "the sender lives as long as the server");
     }
@@ -118,8 +94,11 @@ fn reset(stream: TcpStream) {
 }
 
 fn on_wire(reply: &Reply, bodiless: bool) -> Vec<u8> {
-    let Reply { id, status, body } = reply;
+    let Reply { id, status, fields, body } = reply;
     let mut head = format!("HTTP/1.1 {status} Said\r\nX-Model: {id:032x}\r\n");
+    for (name, value) in fields {
+        head += &format!("{name}: {value}\r\n");
+    }
     if let Some(body) = body {
         head +=
             &format!("Content-Type: application/json;charset=UTF-8\r\nContent-Length: {}\r\n", body.len());
@@ -137,7 +116,7 @@ fn on_wire(reply: &Reply, bodiless: bool) -> Vec<u8> {
 }
 
 /// Reads the next request; `None` at the end of the connection.
-async fn next(stream: &mut TcpStream, unread: &mut Vec<u8>, world: &Shared) -> Option<Request> {
+async fn next<W: Model>(stream: &mut TcpStream, unread: &mut Vec<u8>, world: &Shared<W>) -> Option<Request> {
     let end = loop {
         if let Some(at) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
             break at + 4;
@@ -158,7 +137,7 @@ async fn next(stream: &mut TcpStream, unread: &mut Vec<u8>, world: &Shared) -> O
         } else if name.eq_ignore_ascii_case("x-write") {
             write = value.parse().ok();
         } else if name.eq_ignore_ascii_case("authorization") || name.eq_ignore_ascii_case("cookie") {
-            credential = world.lock().people.of_field(line);
+            credential = world.lock().credential(line);
         }
     }
     while unread.len() < end + length {

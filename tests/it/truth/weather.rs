@@ -129,12 +129,26 @@ pub enum Fate {
     Silence(Effect),
 }
 
+/// What an API says when something goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub struct Statuses {
+    /// It is down, or what is behind it cannot be reached: nothing was done.
+    pub down: u16,
+    /// Of a write: something is wrong with it, and part of it may have been done; it cannot be done at all.
+    pub refused: [u16; 2],
+    /// A relay gave up: nobody knows what was done.
+    pub gave_up: u16,
+    /// Of a read.
+    pub unread: u16,
+}
+
 impl Fate {
-    /// Draws one.
-    pub fn draw(weather: &Weather, is_write: bool, rng: &mut Rng) -> Fate {
+    /// Draws one, with the statuses of an API.
+    pub fn draw(weather: &Weather, statuses: &Statuses, is_write: bool, rng: &mut Rng) -> Fate {
+        let Statuses { down, refused, gave_up, unread } = *statuses;
         if weather.outage {
             return match rng.u8(..3) {
-                0 => Fate::GivenUp(595, Effect::Never),
+                0 => Fate::GivenUp(down, Effect::Never),
                 1 => Fate::GivenUp(503, Effect::Never),
                 _ => Fate::Reset(Effect::Never),
             };
@@ -142,17 +156,18 @@ impl Fate {
         // A write that is refused in calm weather too: people mistype.
         if is_write && rng.u8(..20) == 0 {
             let done = if rng.bool() { Effect::Before } else { Effect::Never };
+            let [first, second] = refused;
             return [
                 Fate::Refused(400, done),
-                Fate::Refused(500, done),
+                Fate::Refused(first, done),
                 Fate::Refused(403, Effect::Never),
-                Fate::Refused(501, Effect::Never),
+                Fate::Refused(second, Effect::Never),
             ][rng.usize(..4)];
         }
         if is_write && weather.lost && rng.bool() {
             return [
                 Fate::Reset(Effect::Later),
-                Fate::GivenUp(596, Effect::Later),
+                Fate::GivenUp(gave_up, Effect::Later),
                 Fate::Silence(Effect::Later),
             ][rng.usize(..3)];
         }
@@ -162,11 +177,11 @@ impl Fate {
         let effect = [Effect::Never, Effect::Before, Effect::Later][rng.usize(..3)];
         match rng.u8(..9) {
             0..3 => Fate::Reset(effect),
-            3..5 => Fate::GivenUp(596, effect),
+            3..5 => Fate::GivenUp(gave_up, effect),
             5 => Fate::GivenUp(504, effect),
             6 => Fate::Cut(Effect::Before),
-            7 if !is_write => Fate::Refused(500, Effect::Never),
-            7 => Fate::GivenUp(595, Effect::Never),
+            7 if !is_write => Fate::Refused(unread, Effect::Never),
+            7 => Fate::GivenUp(down, Effect::Never),
             _ => Fate::Silence(effect),
         }
     }

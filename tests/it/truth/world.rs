@@ -5,7 +5,6 @@
 //! not a measurement. Times are those of forebay's own clock, which the test moves.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -459,6 +458,3 @@ impl World {
         text
     }
 }
-
-/// The model as the API's connections and the clients share it.
-pub type Shared = Arc<parking_lot::Mutex<World>>;

@@ -1,0 +1,71 @@
+//! The same for Azure's Resource Manager: a model of it that knows what each request may be shown.
+//!
+//! Two subscriptions with two groups each, machines with their disks and interfaces, networks, accounts, and a
+//! site of a provider that no rule is about, each with the parts that live in or below it ([`cells`]). A write
+//! changes what the providers change, not what forebay's rules say ([`writes`]): a machine takes its disk, its
+//! interface and the subnet with it, an interface shows in whatever it leads to, a deployment changes what it
+//! likes in any group of the subscription, a group goes with all that is in it, resources move between
+//! subscriptions. Reads show them as items, with `$expand`, as parts, in lists of groups, subscriptions and a
+//! location, page after page, in two versions of the API and three ways of writing letters ([`reads`]).
+//!
+//! Writes are done at once, or answered with 200 or 201 and a state that moves, or with 202; operations have
+//! addresses of every kind under all hosts that ARM names ([`operations`], [`answers`]), and some can only be
+//! told by their resource. Tokens are JWTs of users and applications, of which two are the same user with other
+//! groups; some end by themselves, some are taken back and challenged, some are forged ([`people`]).
+//!
+//! What holds ([`check`]) is what holds for Proxmox, and beyond it:
+//!
+//! - A read that began after a client was told of an operation's end, at any of its addresses or by the state of
+//!   its resource, shows what it did, in every form and list, whoever asks.
+//! - What shows a state that moves is kept for a second, whoever began that.
+//! - A page is never older than the page that named it.
+//! - What must be ARM's own answer is: for those that read in order to write or wait (`CommandName`), with a
+//!   condition, a second token or a wish for another form, at an operation's address, by POST, by HEAD.
+//! - Nothing is shown past a token's own end.
+//! - Every address in an answer leads to forebay, and nothing else in it is changed.
+//!
+//! There is no feed: what others do shows within the lifetimes. In half of all seeds principals share, and the
+//! last known state is shown in outages. `tests/mutations/run` breaks what is special to this API too; the
+//! patches say so with `# test: truth::arm::long`. What it printed, in operations until the first violation:
+//!
+//! | broken | found after | as |
+//! |---|---|---|
+
+mod answers;
+mod api;
+mod cells;
+mod check;
+mod operations;
+mod people;
+mod plan;
+mod reads;
+mod world;
+mod writes;
+
+use super::field::Tally;
+use super::{many, one};
+
+/// The seeds of every `cargo test`, and how many requests each has.
+const SHORT: [u64; 2] = [6, 14];
+const OF_SHORT: u64 = 1_000;
+
+/// The name of the test with as many as are asked for.
+const LONG: &str = "truth::arm::long";
+
+/// A few seeds, always the same.
+#[test]
+fn short() {
+    let mut sum = Tally::default();
+    for seed in SHORT {
+        sum.add(&one(LONG, api::run, seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
+    }
+    assert!(sum.hits > sum.operations / 10, "next to nothing was kept, so nothing was tried: {sum:?}");
+    assert!(sum.written > 30 && sum.ended > 10 && sum.restarts > 0 && sum.reloads > 0, "{sum:?}");
+}
+
+/// As many as are asked for, on every core.
+#[test]
+#[ignore = "a million operations take minutes; see CONTRIBUTING.md"]
+fn long() {
+    many(LONG, api::run);
+}

@@ -1,0 +1,478 @@
+//! What must hold of every answer that comes through forebay. The same as for Proxmox, without a feed: what
+//! somebody does behind forebay's back shows within the lifetimes.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use forebay::clock::Timestamp;
+use forebay::rules::Sharing;
+
+use super::super::client::Got;
+use super::super::people::Standing;
+use super::super::rules::{Allowed, Rules};
+use super::super::run::FIRST_BYTE;
+use super::super::world::{Cause, Change, Stamp, Told};
+use super::answers::FOREBAY;
+use super::cells::Cell;
+use super::reads::Read;
+use super::world::{Answer, LEAST_SETTLE, World, WriteRecord};
+use super::writes::{Address, Write};
+
+pub use super::super::check::{SHORTLY, SLACK, Seen};
+
+/// A read that a client is about to send.
+pub struct Asked {
+    /// When.
+    pub began: Stamp,
+    /// To which forebay.
+    pub generation: u32,
+    /// What.
+    pub read: Read,
+    /// The target as it is sent.
+    pub target: String,
+    /// With which token.
+    pub credential: Option<usize>,
+    /// Whether the answer must be fetched for it.
+    pub fresh: bool,
+    /// Whether it was HEAD.
+    pub bodiless: bool,
+    /// When the page was formed that named it.
+    pub after: Option<Stamp>,
+    /// The floors when it began.
+    floors: Vec<(Cell, usize)>,
+}
+
+/// What a client learns of an operation that it waits for, or of the next page.
+pub struct Learnt {
+    /// What came of the read.
+    pub seen: Seen,
+    /// Where the next page is, and when this one was formed.
+    pub next: Option<(String, Stamp)>,
+}
+
+impl World {
+    /// A read begins.
+    pub fn begin_read(&mut self, read: Read, target: String, credential: Option<usize>) -> Asked {
+        let mut cells = read.cells();
+        if let (Some(credential), false) = (credential, read.is_for_everyone()) {
+            let principal = self.people.credentials[credential].principal;
+            cells.extend(read.subscriptions().into_iter().map(|s| Cell::rights(principal, s)));
+        }
+        cells.extend(read.item());
+        let floors = cells.iter().map(|cell| (*cell, self.cells[cell.index()].floor)).collect();
+        Asked {
+            began: self.stamp(),
+            generation: self.generation,
+            read,
+            target,
+            credential,
+            fresh: false,
+            bodiless: false,
+            after: None,
+            floors,
+        }
+    }
+
+    /// Judges what came of a read, and takes note of what its client knows now.
+    pub fn judge_read(&mut self, asked: &Asked, got: &Got, rules: &mut Rules) -> Result<Learnt, String> {
+        let nothing = |seen| Ok(Learnt { seen, next: None });
+        if !got.whole {
+            return nothing(Seen::Lost);
+        }
+        let Some(id) = origin_of(asked, got)? else { return nothing(Seen::Refused) };
+        let (path, query) = plain(&asked.target);
+        let allowed = match asked.read.is_posted() {
+            true => Allowed {
+                kept: Duration::ZERO,
+                in_outage: Duration::ZERO,
+                share: Sharing::Credential,
+                anonymous: false,
+            },
+            false => rules.of(&path, Some(&query)),
+        };
+        let accept_for = rules.accept_for;
+        let answer = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
+        let judged = judge_bytes(asked, got, &answer)
+            .and_then(|()| judge_addresses(got))
+            .and_then(|()| self.judge_partition(asked, &answer, &allowed, accept_for, got))
+            .and_then(|()| self.judge_age(asked, &answer, &allowed, got))
+            .and_then(|()| self.judge_versions(asked, &answer, &allowed, got));
+        self.learn_from(asked, &answer, &allowed);
+        let next = next_page(asked, got, &answer);
+        self.answers.insert(id, answer);
+        judged.map(|()| Learnt { seen: Seen::Answer, next })
+    }
+
+    /// A write begins.
+    pub fn begin_write(&mut self, write: Write) -> usize {
+        let generation = self.generation;
+        self.writes.push(WriteRecord { write, generation, executed: 0, delivered: None, settles: None });
+        self.writes.len() - 1
+    }
+
+    /// Judges what came of the write `op`, which `credential` sent to `target`, and takes note of what its
+    /// client knows now: the operation that it may wait for.
+    pub fn judge_write(
+        &mut self,
+        op: usize,
+        credential: usize,
+        target: &str,
+        got: Option<&Got>,
+        settle: Duration,
+    ) -> Result<(Seen, Option<usize>), String> {
+        if self.writes[op].executed > 1 {
+            return Err(format!("write {op} was carried out {} times", self.writes[op].executed));
+        }
+        let Some(got) = got.filter(|got| got.whole) else { return Ok((Seen::Lost, None)) };
+        let when = self.stamp();
+        let Some(id) = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok()) else {
+            self.writes[op].delivered = Some((when, Told::Unknown));
+            self.write_down(|| format!("nobody knows what became of write {op}: {}", got.status));
+            return Ok((Seen::Refused, None));
+        };
+        judge_addresses(got)?;
+        let answer = self.answers.get(&id).ok_or("the answer is none of the API's")?;
+        if answer.credential != Some(credential) || answer.target != target || got.body != answer.body {
+            return Err(format!("the answer to write {op} of {credential} is another's"));
+        }
+        let (status, names, shows) = (answer.status, answer.names, answer.shows.clone());
+        let unknown = matches!(status, 502 | 504);
+        let told = if unknown { Told::Unknown } else { Told::Outcome };
+        self.writes[op].delivered = Some((when, told));
+        let is_done = (200..300).contains(&status);
+        if is_done || matches!(status, 409 | 412 | 500) {
+            self.writes[op].settles = Some((when, when.at.after(settle.max(LEAST_SETTLE))));
+        }
+        self.write_down(|| format!("write {op} of {credential} is told {status}, operation {names:?}"));
+        let holder = &mut self.people.credentials[credential];
+        // What can be provoked by anybody counts only for those whom the API let in before.
+        let counts = status != 400 || holder.told_accepted.is_some();
+        match status {
+            200..300 => holder.wrote = Some((when, self.generation)),
+            401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(when)),
+            _ => {}
+        }
+        for (cell, version) in shows.into_iter().filter(|_| counts && !unknown) {
+            self.promise(cell, version, &format!("write {op}"));
+        }
+        Ok((Seen::Answer, names.filter(|_| is_done)))
+    }
+
+    /// No byte crosses a partition, and nothing is shown to who is not accepted.
+    fn judge_partition(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        allowed: &Allowed,
+        accept_for: Duration,
+        got: &Got,
+    ) -> Result<(), String> {
+        let is_success = answer.status < 300;
+        if answer.credential == asked.credential && !is_success {
+            return Ok(());
+        }
+        let crossed = match (allowed.share, is_success) {
+            _ if answer.credential == asked.credential => false,
+            // A failure, a refusal or what is not for sharing is for its own token alone.
+            (_, false) => true,
+            (Sharing::Everyone, _) => false,
+            (Sharing::Principal, _) => !self.people.are_one(answer.credential, asked.credential),
+            _ => true,
+        };
+        if crossed {
+            return Err(format!(
+                "made for {:?} with {}, shown to {:?}",
+                answer.credential, answer.status, asked.credential
+            ));
+        }
+        if allowed.anonymous || !is_success || asked.read.is_for_everyone() {
+            return Ok(());
+        }
+        let holder = asked.credential.map(|credential| &self.people.credentials[credential]);
+        let Some(holder) = holder else { return Err("data for a caller without a token".into()) };
+        let Some(accepted) = holder.accepted else {
+            return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
+        };
+        let now = self.now_for_acceptance(asked);
+        let was_in =
+            got.cache().contains("stale-if-error") && self.last_outage.is_some_and(|l| l >= accepted.at);
+        let age = now.since(accepted.at);
+        if !was_in && age > accept_for + SLACK {
+            return Err(format!("data for a credential whose acceptance is {age:?} old"));
+        }
+        if holder.told_refused.is_some_and(|told| told < asked.began) {
+            return Err("data for a credential whose holder was told that it is refused".into());
+        }
+        // What the API formed before knew nothing of the end that has come.
+        let over = self.clock.wall_seconds().saturating_sub(self.clock.now().since(asked.began.at).as_secs());
+        if answer.formed < asked.began && over > holder.ends + 1 {
+            return Err("data for a token that has ended by itself".into());
+        }
+        Ok(())
+    }
+
+    /// While the API is silent acceptance stands still, from its last answer on; while it says that it is
+    /// down, only the last known state is shown.
+    fn now_for_acceptance(&self, asked: &Asked) -> Timestamp {
+        let now = match self.last_pause.filter(|(_, end)| end.after(SLACK) >= asked.began.at) {
+            _ if self.last_answer <= asked.began.at.before(SLACK) => self.last_answer,
+            Some((start, _)) => start,
+            None => asked.began.at,
+        };
+        let silent = self.last_silence.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
+        if silent { now.min(asked.began.at) } else { asked.began.at }
+    }
+
+    /// Nothing is shown for longer than its rule allows, nor behind a page that is newer.
+    fn judge_age(&self, asked: &Asked, answer: &Answer, allowed: &Allowed, got: &Got) -> Result<(), String> {
+        if asked.fresh && answer.formed < asked.began {
+            return Err("an answer from before the request, which asked for its own".into());
+        }
+        if let Some(after) = asked.after
+            && answer.formed < after
+        {
+            return Err("a page that is older than the one before it".into());
+        }
+        let Some(sent) = answer.sent else { return Ok(()) };
+        let age = asked.began.at.since(sent.at);
+        let in_outage = got.cache().contains("stale-if-error");
+        let wrote = asked.credential.and_then(|credential| self.people.credentials[credential].wrote);
+        if got.cache().contains("stale-")
+            && wrote.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
+        {
+            return Err("what has expired for somebody who wrote lately".into());
+        }
+        let most = match answer.status {
+            200 if in_outage => allowed.in_outage,
+            200 if answer.moves || self.is_settling(asked, answer) => allowed.kept.min(SHORTLY),
+            200 => allowed.kept,
+            _ => Duration::ZERO,
+        };
+        if age > most + SLACK {
+            return Err(format!("an answer {age:?} old, where {most:?} is allowed"));
+        }
+        Ok(())
+    }
+
+    /// Whether `answer` was formed while the API might have lagged behind a write that it shows.
+    fn is_settling(&self, asked: &Asked, answer: &Answer) -> bool {
+        answer.shows.iter().any(|(cell, version)| {
+            let Cause::Write(op) = self.cells[cell.index()].history[*version].cause else { return false };
+            let record = &self.writes[op];
+            let still =
+                |(since, until): (Stamp, _)| answer.formed > since && answer.formed.at.after(SLACK) < until;
+            record.generation == asked.generation && record.settles.is_some_and(still)
+        })
+    }
+
+    /// Nothing is shown that was the past when the request began.
+    fn judge_versions(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        allowed: &Allowed,
+        got: &Got,
+    ) -> Result<(), String> {
+        for (cell, version) in &answer.shows {
+            let state = &self.cells[cell.index()];
+            let floor = asked.floors.iter().find(|(c, _)| c == cell).map_or(0, |(_, floor)| *floor);
+            if *version < floor {
+                return Err(format!(
+                    "the past: {cell} at {version}, after {floor} was promised by {}",
+                    state.promised_by
+                ));
+            }
+            for (missed, change) in state.history.iter().enumerate().skip(version + 1) {
+                if change.when > asked.began {
+                    break;
+                }
+                self.judge_gap(asked, answer, allowed, got, *change).map_err(|what| {
+                    format!("{what}: {cell} at {version} without {missed} by {:?}", change.cause)
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a change may be missing from an answer as old as this one.
+    fn judge_gap(
+        &self,
+        asked: &Asked,
+        answer: &Answer,
+        allowed: &Allowed,
+        got: &Got,
+        change: Change,
+    ) -> Result<(), String> {
+        let age = answer.sent.map_or(Duration::ZERO, |sent| asked.began.at.since(sent.at));
+        // What a forebay knew that was stopped since, the next one does not.
+        let told = |told: Option<(Stamp, u32)>| {
+            told.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
+        };
+        let most = match change.cause {
+            Cause::Write(op) => {
+                let record = &self.writes[op];
+                let known = told(record.delivered.map(|(when, _)| (when, record.generation)));
+                if known { allowed.kept.min(SHORTLY) } else { allowed.kept }
+            }
+            _ => allowed.kept,
+        };
+        if got.cache().contains("stale-if-error") && most > Duration::ZERO {
+            return if age > allowed.in_outage + SLACK { Err(format!("{age:?} behind")) } else { Ok(()) };
+        }
+        if age > most + SLACK {
+            return Err(format!("{age:?} behind, where {most:?} is allowed"));
+        }
+        Ok(())
+    }
+
+    /// What the client of an answer knows from here on.
+    fn learn_from(&mut self, asked: &Asked, answer: &Answer, allowed: &Allowed) {
+        if let (Some((place, false)), false) = (answer.tells, asked.bodiless) {
+            self.told_of_end(place, asked);
+        }
+        // A resource that was answered as moving and does so no more: what its write did is done.
+        if let (Some(item), 200, false) = (asked.read.item(), answer.status, asked.bodiless)
+            && matches!(asked.read, Read::Item(_) | Read::Expanded(_))
+        {
+            for place in 0..self.operations.len() {
+                let operation = &self.operations[place];
+                let Cause::Write(op) = operation.cause else { continue };
+                let record = &self.writes[op];
+                let shows_it = operation.moves
+                    && operation.write.resource() == Some(item)
+                    && matches!(operation.write.request().0, "PUT" | "PATCH");
+                let delivered = record.delivered.filter(|(_, told)| *told == Told::Outcome);
+                let knew = delivered.is_some_and(|(when, _)| when < asked.began);
+                let is_over = operation.ended.is_some_and(|ended| ended < answer.formed);
+                let same = record.generation == asked.generation;
+                if shows_it && knew && is_over && same && !answer.moves && !operation.told_ended {
+                    self.told_ended(place, &format!("the state of {item} after operation {place}"), None);
+                }
+            }
+        }
+        let stamp = self.stamp();
+        if let Some(credential) = asked.credential {
+            let holder = &mut self.people.credentials[credential];
+            match answer.status {
+                401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(stamp)),
+                200..300 if !allowed.anonymous => drop(holder.told_accepted.get_or_insert(stamp)),
+                _ => {}
+            }
+        }
+    }
+
+    /// A client was told at an address that an operation has ended.
+    fn told_of_end(&mut self, place: usize, asked: &Asked) {
+        let operation = &self.operations[place];
+        let same = match operation.cause {
+            Cause::Write(op) => {
+                let record = &self.writes[op];
+                record.generation == asked.generation
+                    && record
+                        .delivered
+                        .is_some_and(|(when, told)| when < asked.began && told == Told::Outcome)
+            }
+            _ => false,
+        };
+        let is_odd = matches!(operation.addresses.as_slice(), [(Address::Odd, _), ..]);
+        let by = format!("the end of operation {place}");
+        match same {
+            true => self.told_ended(place, &by, None),
+            // One that this forebay knows nothing of: its address names a subscription, if it has the form.
+            false if !is_odd => {
+                let subscription = operation.write.subscription();
+                self.told_ended(place, &by, Some(subscription));
+            }
+            false => self.operations[place].told_ended = true,
+        }
+    }
+
+    fn told_ended(&mut self, place: usize, by: &str, within: Option<usize>) {
+        self.operations[place].told_ended = true;
+        for (cell, version) in self.operations[place].left.clone() {
+            if within.is_none_or(|subscription| cell.subscription() == subscription) {
+                self.promise(cell, version, by);
+            }
+        }
+    }
+
+    /// Whether somebody else's token fetched what was shown.
+    pub fn is_of_another(&self, asked: &Asked, got: &Got) -> bool {
+        let id = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok());
+        let maker = id.and_then(|id| self.answers.get(&id)?.credential);
+        maker != asked.credential && !asked.read.is_for_everyone()
+    }
+}
+
+/// The number of the answer that `got` is, if it is one of the API's.
+fn origin_of(asked: &Asked, got: &Got) -> Result<Option<u128>, String> {
+    let named = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok());
+    match named {
+        Some(id) => Ok(Some(id)),
+        // Forebay refuses nobody's token on its own.
+        None if got.status >= 429 => Ok(None),
+        None => Err(format!("{} without the API's mark for {}", got.status, asked.target)),
+    }
+}
+
+/// Path and query as the API reads them: in small letters, in one order, without what an address said of its
+/// host.
+fn plain(target: &str) -> (String, String) {
+    let target = match target.strip_prefix("/~r/") {
+        Some(rest) => &rest[rest.find('/').unwrap_or(0)..],
+        None => target,
+    };
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let decoded = query.replace("%24", "$").replace("%3d", "=");
+    let mut pairs: Vec<&str> = decoded.split('&').filter(|pair| !pair.is_empty()).collect();
+    pairs.sort_by_key(|pair| pair.to_ascii_lowercase());
+    let names = pairs.iter().map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        format!("{}={value}", name.to_ascii_lowercase())
+    });
+    (path.to_ascii_lowercase(), names.collect::<Vec<_>>().join("&"))
+}
+
+/// What is shown is what the API said, and to this request.
+fn judge_bytes(asked: &Asked, got: &Got, answer: &Answer) -> Result<(), String> {
+    let letters = |target: &str| {
+        let target = target.strip_prefix("/~r/").map_or(target, |rest| &rest[rest.find('/').unwrap_or(0)..]);
+        target.split('?').next().unwrap_or_default().to_owned()
+    };
+    if plain(&answer.target) != plain(&asked.target) || letters(&answer.target) != letters(&asked.target) {
+        return Err(format!("the answer to {} was shown for {}", answer.target, asked.target));
+    }
+    if asked.bodiless || matches!(got.status, 204 | 304) {
+        return Ok(());
+    }
+    let same = match got.field("content-encoding") {
+        Some("gzip") => {
+            let mut body = Vec::new();
+            let read = flate2::read::GzDecoder::new(&*got.body).read_to_end(&mut body);
+            read.is_ok() && body == answer.body
+        }
+        _ => got.body == answer.body,
+    };
+    if !same {
+        return Err(format!("other bytes than the API's: {}", String::from_utf8_lossy(&got.body)));
+    }
+    Ok(())
+}
+
+/// Every address in a head leads to forebay.
+fn judge_addresses(got: &Got) -> Result<(), String> {
+    for name in ["azure-asyncoperation", "operation-location", "location"] {
+        if let Some(address) = got.field(name).filter(|address| !address.starts_with(FOREBAY)) {
+            return Err(format!("{name} leads past forebay: {address}"));
+        }
+    }
+    Ok(())
+}
+
+/// Where the next page is, by the body that a client got.
+fn next_page(asked: &Asked, got: &Got, answer: &Answer) -> Option<(String, Stamp)> {
+    asked.read.page()?;
+    let text = std::str::from_utf8(&answer.body).ok().filter(|_| got.status == 200)?;
+    let link = text.split_once(r#""nextLink":""#)?.1.split('"').next()?;
+    Some((link.strip_prefix(FOREBAY)?.to_owned(), answer.formed))
+}
