@@ -21,7 +21,6 @@ use crate::clock::Timestamp;
 use crate::dialect::Continuation;
 use crate::proxy::admit::Admitted;
 use crate::proxy::forward::joined;
-use crate::proxy::pages::Page;
 use crate::proxy::route::Read;
 use crate::proxy::site::Site;
 use crate::proxy::{Failure, promote, share};
