@@ -30,6 +30,27 @@
 //!
 //! | broken | found after | as |
 //! |---|---|---|
+//! | a page that comes anew leaves those behind it | 4,863 | a page that is older than the one before it |
+//! | groups keep the letters of the client | 2,260 | the past, after a write was told |
+//! | groups keep the version of the API | 2,374 | the past, after a write was told |
+//! | a deployment reaches its own group only | 604 | the past, after a write was told |
+//! | that a resource moves no more ends nothing | 174 | the past, after its state was told |
+//! | the end of an operation overtakes nothing | 174 | the past, after its end was told |
+//! | operations of others end without a word | 1,730 | the past, after an operation's end was told |
+//! | a second token beside the first is ignored | 245 | an answer from before the request |
+//! | those that read to write see the cache | 61 | an answer from before the request |
+//! | two tokens of a user with other groups are one | 2,104 | made for one, shown to another |
+//! | a claimed principal is trusted | 2,221 | data for a credential that the API never accepted |
+//! | addresses at a region's host stay | 27 | other bytes than the API's |
+//! | a write overtakes after its answer was handed over | 117 | the past, after a write was told |
+//! | a hit does not ask what overtook it | 113 | the past, after a write was told |
+//! | the key leaves out whose answer it is | 21 | made for one, shown to another |
+//! | a failure crosses credentials | 4,131 | made for one with 403, shown to another |
+//! | a 401 ends no acceptance | 2,349 | data after its holder was told of the 401 |
+//! | kept for long while an operation runs, or right after a write | 251 | an answer that is too old |
+//!
+//! Not found within the time that was tried: a state that moves is ignored, a token never ends, `Location` is not
+//! followed where another address is.
 
 mod answers;
 mod api;
