@@ -77,6 +77,8 @@ pub enum GroupName<'n> {
     Partition(super::key::Partition),
     /// What was fetched because the page with this hash of its name named it as the next.
     Pages(u128),
+    /// What was fetched of the page with this hash of its name while nothing told which list it is of.
+    Strays(u128),
 }
 
 /// How settled the groups of a read are.
@@ -156,6 +158,7 @@ impl Groups {
             GroupName::Subtree(path) => self.secret.group(site, 2, path.as_bytes()),
             GroupName::Partition(partition) => self.secret.group(site, 3, &partition.as_u128().to_le_bytes()),
             GroupName::Pages(name) => self.secret.group(site, 4, &name.to_le_bytes()),
+            GroupName::Strays(name) => self.secret.group(site, 5, &name.to_le_bytes()),
         };
         GroupId((hash % SLOTS as u64) as u32)
     }

@@ -120,7 +120,7 @@ impl Page {
                 vec![first.followers, *before]
             }
             // Whoever is told of it by the page before it must not get what left earlier.
-            Some(Paged { place: Place::Stray, name }) => vec![followers(site, *name)],
+            Some(Paged { place: Place::Stray, name }) => vec![strays(site, *name)],
             _ => Vec::new(),
         };
         groups.into_iter()
@@ -180,11 +180,16 @@ impl Errand {
         shared.pages.naming.insert(paged.name, ());
         let name = shared.secret.page(site.id, self.read.partition, next.0.as_bytes());
         shared.pages.named.insert(name, Named { first, before });
-        shared.groups.invalidate(&[followers(site, name)]);
+        shared.groups.invalidate(&[strays(site, name)]);
     }
 }
 
 /// The group of what was fetched because the page of this name named it.
 fn followers(site: &Site, name: u128) -> GroupId {
     site.shared.groups.id(site.id, GroupName::Pages(name))
+}
+
+/// The group of what was fetched of the page of this name while nothing told which list it is of.
+fn strays(site: &Site, name: u128) -> GroupId {
+    site.shared.groups.id(site.id, GroupName::Strays(name))
 }
