@@ -48,9 +48,9 @@
 //! | a failure crosses credentials | 4,131 | made for one with 403, shown to another |
 //! | a 401 ends no acceptance | 2,349 | data after its holder was told of the 401 |
 //! | kept for long while an operation runs, or right after a write | 251 | an answer that is too old |
+//! | a state that moves is kept as long as all else | 16,202 | an answer that is too old |
 //!
-//! Not found within the time that was tried: a state that moves is ignored, a token never ends, `Location` is not
-//! followed where another address is.
+//! That a token never ends was not found in 60,000.
 
 mod answers;
 mod api;

@@ -36,6 +36,8 @@ pub struct Asked {
     pub fresh: bool,
     /// Whether it was HEAD.
     pub bodiless: bool,
+    /// Whether a second token goes with it: nobody can say which of the two a refusal is about.
+    pub doubled: bool,
     /// When the page was formed that named it.
     pub after: Option<Stamp>,
     /// The floors when it began.
@@ -68,6 +70,7 @@ impl World {
             credential,
             fresh: false,
             bodiless: false,
+            doubled: false,
             after: None,
             floors,
         }
@@ -205,7 +208,7 @@ impl World {
         }
         // What the API formed before knew nothing of the end that has come.
         let over = self.clock.wall_seconds().saturating_sub(self.clock.now().since(asked.began.at).as_secs());
-        if answer.formed < asked.began && over > holder.ends + 1 {
+        if answer.formed < asked.began && over >= holder.ends {
             return Err("data for a token that has ended by itself".into());
         }
         Ok(())
@@ -342,7 +345,8 @@ impl World {
                     && operation.write.resource() == Some(item)
                     && matches!(operation.write.request().0, "PUT" | "PATCH");
                 let delivered = record.delivered.filter(|(_, told)| *told == Told::Outcome);
-                let knew = delivered.is_some_and(|(when, _)| when < asked.began);
+                // Forebay tells by its clock which came first, and that stands still here now and then.
+                let knew = delivered.is_some_and(|(when, _)| when.at < asked.began.at);
                 let is_over = operation.ended.is_some_and(|ended| ended < answer.formed);
                 let same = record.generation == asked.generation;
                 if shows_it && knew && is_over && same && !answer.moves && !operation.told_ended {
@@ -354,7 +358,9 @@ impl World {
         if let Some(credential) = asked.credential {
             let holder = &mut self.people.credentials[credential];
             match answer.status {
-                401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(stamp)),
+                401 if holder.standing != Standing::Valid && !asked.doubled => {
+                    holder.told_refused.get_or_insert(stamp);
+                }
                 200..300 if !allowed.anonymous => drop(holder.told_accepted.get_or_insert(stamp)),
                 _ => {}
             }

@@ -208,6 +208,7 @@ impl Client {
         let is_odd = is_poll && asked.target.contains("/restarts/");
         let is_item = matches!(read, Read::Item(_));
         asked.bodiless = kind == 0 && is_item;
+        asked.doubled = kind == 6;
         let regional = asked.target.starts_with("/~r/w");
         asked.fresh =
             asked.bodiless || matches!(kind, 1..9) || read.is_posted() || is_poll && !is_odd || regional;
