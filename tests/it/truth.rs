@@ -73,6 +73,7 @@ mod proxmox;
 mod rules;
 mod run;
 mod server;
+mod silence;
 mod tasks;
 mod weather;
 mod world;

@@ -300,7 +300,8 @@ impl World {
             Some((start, _)) => start,
             None => asked.began.at,
         };
-        let silent = self.last_silence.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
+        let last = self.silence.last(asked.began.at.after(SLACK));
+        let silent = last.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
         if silent { now.min(asked.began.at) } else { asked.began.at }
     }
 

@@ -10,6 +10,7 @@ use forebay::clock::{Clock, Timestamp};
 use parking_lot::Mutex;
 
 use super::field::Field;
+use super::silence::Silence;
 use super::weather::{Fate, Weather};
 
 /// A request as the API reads it.
@@ -82,6 +83,8 @@ pub trait Model: Send + Sized + 'static {
     fn credential(&self, line: &str) -> Option<usize>;
     /// A request has come.
     fn treat(&mut self, request: &Request) -> Treatment;
+    /// When it gave no answer in time.
+    fn silence(&mut self) -> &mut Silence;
     /// Carries a request out and forms its answer; `None` if there is none to send.
     fn answer(&mut self, request: &Request, fate: Fate) -> Option<Reply>;
     /// The last byte of an answer was written, or of the part of it that was sent; whether the connection ends.

@@ -13,6 +13,7 @@ use super::field::Tally;
 use super::model::{Model, Reply, Request, Treatment};
 use super::plan::{Client, Field};
 use super::run::{self, Setup};
+use super::silence::Silence;
 use super::weather::{Climate, Fate, Statuses, Weather};
 use super::world::World;
 
@@ -104,11 +105,15 @@ impl Model for World {
         self.people.of_field(line)
     }
 
+    fn silence(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
     fn treat(&mut self, request: &Request) -> Treatment {
         let weather = self.weather;
         let fate = Fate::draw(&weather, &STATUSES, request.write.is_some(), &mut self.rng);
         if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
-            self.last_silence = Some(self.clock.now());
+            self.silence.note(self.clock.now());
         }
         let mut hold = || if self.rng.f32() < weather.hold { self.rng.u64(1..40) } else { 0 };
         // Its watch is not held, so that it can be said how soon it has the news.

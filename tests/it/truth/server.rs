@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use forebay::clock::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -42,19 +43,23 @@ impl Server {
 async fn serve<W: Model>(mut stream: TcpStream, world: Shared<W>, steps: Steps) {
     let mut unread = Vec::with_capacity(2048);
     while let Some(request) = next(&mut stream, &mut unread, &world).await {
-        let Treatment { fate, before, after } = {
+        let (Treatment { fate, before, after }, came) = {
             let mut world = world.lock();
+            let now = world.clock().now();
+            world.silence().hold(now);
             world.advance_step();
             steps.send_replace(world.step());
-            world.treat(&request)
+            (world.treat(&request), now)
         };
         held(&world, &steps, before).await;
         // What breaks before the request took effect, with nothing done.
         if matches!(fate, Fate::Reset(Effect::Never)) {
+            let_go(&world, came);
             return reset(stream);
         }
         let reply = world.lock().answer(&request, fate);
         held(&world, &steps, after).await;
+        let_go(&world, came);
         let Some(reply) = reply else {
             if matches!(fate, Fate::Silence(_)) {
                 // Forebay gives up and closes.
@@ -87,6 +92,12 @@ async fn held<W: Model>(world: &Shared<W>, steps: &Steps, count: u64) {
         let passed = steps.subscribe().wait_for(|step| *step >= until).await.is_ok();
         assert!(passed, "the sender lives as long as the server");
     }
+}
+
+fn let_go<W: Model>(world: &Shared<W>, came: Timestamp) {
+    let mut world = world.lock();
+    let now = world.clock().now();
+    world.silence().let_go(came, now);
 }
 
 fn reset(stream: TcpStream) {

@@ -13,6 +13,7 @@ use forebay::clock::{Clock, Timestamp};
 
 use super::cells::{Cell, GUESTS, PASSING_GUESTS, PRINCIPALS, Read, Shape, Write, node_of, vmid};
 use super::people::People;
+use super::silence::Silence;
 use super::tasks::Task;
 use super::weather::Weather;
 
@@ -197,8 +198,8 @@ pub struct World {
     pub calm_since: Option<Timestamp>,
     /// When the API was last down.
     pub last_outage: Option<Timestamp>,
-    /// When the API last left a call without an answer.
-    pub last_silence: Option<Timestamp>,
+    /// When the API left calls without an answer in time.
+    pub silence: Silence,
     /// When the API last sent an answer.
     pub last_answer: Timestamp,
     /// The last time without any answer: from when to when.
@@ -252,7 +253,7 @@ impl World {
             has_feed: false,
             calm_since: None,
             last_outage: None,
-            last_silence: None,
+            silence: Silence::default(),
             last_answer: clock.now(),
             last_pause: None,
             due: Vec::new(),

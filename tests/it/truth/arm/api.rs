@@ -11,6 +11,7 @@ use super::super::Found;
 use super::super::field::Field;
 use super::super::model::{Model, Reply, Request, Treatment};
 use super::super::run::{self, Setup};
+use super::super::silence::Silence;
 use super::super::weather::{Climate, Fate, Statuses, Weather};
 use super::plan::Client;
 use super::world::World;
@@ -87,11 +88,15 @@ impl Model for World {
         self.people.of_field(line)
     }
 
+    fn silence(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
     fn treat(&mut self, request: &Request) -> Treatment {
         let weather = self.weather;
         let fate = Fate::draw(&weather, &STATUSES, request.write.is_some(), &mut self.rng);
         if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
-            self.last_silence = Some(self.clock.now());
+            self.silence.note(self.clock.now());
         }
         let mut hold = || if self.rng.f32() < weather.hold { self.rng.u64(1..40) } else { 0 };
         Treatment { fate, before: hold(), after: hold() }

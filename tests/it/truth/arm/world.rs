@@ -8,6 +8,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 
+use super::super::silence::Silence;
 use super::super::weather::Weather;
 use super::super::world::{Cause, CellState, Change, LATEST, Stamp, Told};
 use super::cells::{Cell, GROUPS, Kind, LISTED, PRINCIPALS, SUBSCRIPTIONS};
@@ -105,8 +106,8 @@ pub struct World {
     trace: VecDeque<String>,
     /// When the API was last down.
     pub last_outage: Option<Timestamp>,
-    /// When the API last left a call without an answer.
-    pub last_silence: Option<Timestamp>,
+    /// When the API left calls without an answer in time.
+    pub silence: Silence,
     /// When the API last sent an answer.
     pub last_answer: Timestamp,
     /// The last time without any answer: from when to when.
@@ -142,7 +143,7 @@ impl World {
             generation: 0,
             trace: VecDeque::new(),
             last_outage: None,
-            last_silence: None,
+            silence: Silence::default(),
             last_answer: clock.now(),
             last_pause: None,
             due: Vec::new(),
