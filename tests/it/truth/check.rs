@@ -229,8 +229,10 @@ impl World {
             return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
         };
         let now = self.now_for_acceptance(asked);
-        let was_in =
-            got.cache().contains("stale-if-error") && self.last_outage.is_some_and(|l| l >= accepted.at);
+        // For the last known state only the time counts in which the API answered.
+        let troubles = [self.last_outage, self.silence.last(asked.began.at.after(SLACK))];
+        let was_in = got.cache().contains("stale-if-error")
+            && troubles.into_iter().flatten().any(|trouble| trouble >= accepted.at);
         let age = now.since(accepted.at);
         if accepted < self.access_changed.unwrap_or(accepted)
             && self.access_told.is_some_and(|t| t < asked.began)

@@ -197,8 +197,10 @@ impl World {
             return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
         };
         let now = self.now_for_acceptance(asked);
-        let was_in =
-            got.cache().contains("stale-if-error") && self.last_outage.is_some_and(|l| l >= accepted.at);
+        // For the last known state only the time counts in which the API answered.
+        let troubles = [self.last_outage, self.silence.last(asked.began.at.after(SLACK))];
+        let was_in = got.cache().contains("stale-if-error")
+            && troubles.into_iter().flatten().any(|trouble| trouble >= accepted.at);
         let age = now.since(accepted.at);
         if !was_in && age > accept_for + SLACK {
             return Err(format!("data for a credential whose acceptance is {age:?} old"));
