@@ -11,6 +11,7 @@ mod metrics;
 mod operations;
 mod orders;
 mod query;
+mod rules;
 mod sync;
 mod views;
 
@@ -120,7 +121,7 @@ impl<P: Process> Admin<P> {
                 Ok(answer::json(&views::stats(shared, &sites, uptime)))
             }
             Endpoint::Upstreams => Ok(answer::json(&views::upstreams(shared, &sites))),
-            Endpoint::Rules => Ok(answer::json(&views::rules(shared, &sites))),
+            Endpoint::Rules => Ok(answer::json(&rules::rules(shared, &sites))),
             Endpoint::Entries => {
                 let wanted = entries::Wanted::read(&query).map_err(Problem::Request)?;
                 let shared = shared.clone();

@@ -21,6 +21,7 @@ mod index;
 mod promote;
 mod reach;
 mod tasks;
+mod written;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use promote::Promote;
 pub use raw::{Sharing, StaleTo};
 pub use tasks::{TaskNames, TaskRule};
 pub use template::{Group, GroupTemplate};
+pub use written::{Keys, Written};
 
 use index::Index;
 
@@ -126,6 +128,8 @@ pub struct ReadRule {
     pub keep_warm: Option<KeepWarm>,
     /// The list that answers it too.
     pub promote: Option<Promote>,
+    /// Every key, for people.
+    pub written: Written,
     pattern: Pattern,
 }
 
@@ -158,6 +162,8 @@ pub struct WriteRule {
     pub needs_body: bool,
     /// Which of them may go as one call.
     pub meeting: Meeting,
+    /// Every key, for people.
+    pub written: Written,
     pattern: Pattern,
 }
 

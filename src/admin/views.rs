@@ -1,4 +1,4 @@
-//! What an operator sees of the process: counts, upstreams, rules, and what a rule makes of a request.
+//! What an operator sees of the process: counts, upstreams, and what a rule makes of a request.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,15 +16,13 @@ use super::operations::{self, OperationView};
 use super::query::Query;
 use crate::clock;
 use crate::proxy::{self, Shared, Site};
-use crate::rules::{GroupTemplate, Reuse};
 use crate::telemetry::Count;
-use crate::units::Span;
 
-const REQUESTS: &str = "forebay_requests_total";
-const CALLS: &str = "forebay_upstream_requests_total";
-const AUDITS: &str = "forebay_audits_total";
+pub(super) const REQUESTS: &str = "forebay_requests_total";
+pub(super) const CALLS: &str = "forebay_upstream_requests_total";
+pub(super) const AUDITS: &str = "forebay_audits_total";
 
-type Sums = BTreeMap<String, u64>;
+pub(super) type Sums = BTreeMap<String, u64>;
 
 #[derive(Serialize)]
 pub(super) struct Stats {
@@ -103,7 +101,7 @@ fn saved(requests: u64, calls: u64) -> Option<f64> {
     (requests > 0).then(|| ((1.0 - calls as f64 / requests as f64) * 10_000.0).round() / 10_000.0)
 }
 
-fn sums<'c>(counts: impl IntoIterator<Item = &'c Count>, label: &str) -> Sums {
+pub(super) fn sums<'c>(counts: impl IntoIterator<Item = &'c Count>, label: &str) -> Sums {
     let mut sums = Sums::new();
     for count in counts.into_iter().filter(|count| count.value > 0) {
         *sums.entry(count.label(label).to_owned()).or_default() += count.value;
@@ -199,115 +197,6 @@ pub(super) fn upstreams(shared: &Shared, sites: &[Arc<Site>]) -> Upstreams {
     }
 }
 
-#[derive(Serialize)]
-pub(super) struct Rules {
-    rules: Vec<RuleView>,
-}
-
-/// A rule with what was counted of its path: rules of one upstream with the same path share counters.
-#[derive(Serialize)]
-struct RuleView {
-    upstream: String,
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    methods: Vec<String>,
-    path: String,
-    source: String,
-    #[serde(flatten)]
-    meaning: Meaning,
-    requests: Sums,
-    upstream_requests: u64,
-    #[serde(skip_serializing_if = "Sums::is_empty")]
-    audits: Sums,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Meaning {
-    Read {
-        ttl: String,
-        stale_while_revalidate: String,
-        stale_if_error: String,
-        share: &'static str,
-        /// Whether `feed.ceiling` bounds the lifetime while changes made elsewhere are not watched for.
-        tasks_may_change: bool,
-        groups: Vec<String>,
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        moving: Vec<String>,
-    },
-    Write {
-        invalidates: Vec<String>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        operation: Option<String>,
-        settle: String,
-    },
-}
-
-/// Every rule: by upstream, the reads in order, then the writes in order.
-pub(super) fn rules(shared: &Shared, sites: &[Arc<Site>]) -> Rules {
-    let counts = shared.registry.counts();
-    let [requests, calls, audits] = [REQUESTS, CALLS, AUDITS].map(|name| by_rule(counts.of(name)));
-    let mut rules = Vec::new();
-    for site in sites {
-        let upstream = &site.config.name;
-        let view = |kind, name: &str, source: &str, line: u32, methods, meaning| {
-            let key = (upstream.clone(), name.to_owned());
-            RuleView {
-                upstream: upstream.clone(),
-                kind,
-                methods,
-                path: name.to_owned(),
-                source: format!("{source}:{line}"),
-                meaning,
-                requests: sums(requests.get(&key).into_iter().flatten(), "outcome"),
-                upstream_requests: calls.get(&key).into_iter().flatten().map(|count| count.value).sum(),
-                // A write of the same path has none.
-                audits: sums(audits.get(&key).filter(|_| kind == "read").into_iter().flatten(), "result"),
-            }
-        };
-        for (place, rule) in site.rules.reads.iter().enumerate() {
-            let meaning = Meaning::Read {
-                ttl: match rule.reuse {
-                    Reuse::For(time) => Span(time).to_string(),
-                    Reuse::CollapseOnly => "0s".to_owned(),
-                    Reuse::Pass => "pass".to_owned(),
-                    Reuse::Origin => "origin".to_owned(),
-                },
-                stale_while_revalidate: Span(rule.stale_while_revalidate).to_string(),
-                stale_if_error: Span(rule.stale_if_error).to_string(),
-                share: rule.share.as_str(),
-                tasks_may_change: site.tasks_may_change(place),
-                groups: texts(&rule.groups),
-                moving: rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect(),
-            };
-            rules.push(view("read", &rule.name, &rule.source, rule.line, Vec::new(), meaning));
-        }
-        for rule in &site.rules.writes {
-            let meaning = Meaning::Write {
-                invalidates: texts(&rule.invalidates),
-                operation: rule.operation.clone(),
-                settle: Span(rule.settle).to_string(),
-            };
-            let methods = rule.methods.iter().map(Method::to_string).collect();
-            rules.push(view("write", &rule.name, &rule.source, rule.line, methods, meaning));
-        }
-    }
-    Rules { rules }
-}
-
-fn by_rule(counts: Vec<Count>) -> BTreeMap<(String, String), Vec<Count>> {
-    let mut by_rule: BTreeMap<_, Vec<Count>> = BTreeMap::new();
-    for count in counts {
-        let key = (count.label("upstream").to_owned(), count.label("rule").to_owned());
-        by_rule.entry(key).or_default().push(count);
-    }
-    by_rule
-}
-
-fn texts(templates: &[GroupTemplate]) -> Vec<String> {
-    templates.iter().map(|template| template.as_str().to_owned()).collect()
-}
-
 /// What the rules of `upstream` (the first one when none is named) make of `method` (GET when none is
 /// named) to `url`.
 pub(super) fn explain(sites: &[Arc<Site>], query: &Query) -> Result<Answer, Problem> {
@@ -322,5 +211,5 @@ pub(super) fn explain(sites: &[Arc<Site>], query: &Query) -> Result<Answer, Prob
     let method = method.parse::<Method>().map_err(|_| wrong("method is no method"))?;
     let url =
         query.get("url").ok_or_else(|| wrong("url is missing: a whole URL, or a path with its query"))?;
-    Ok(answer::json(&proxy::explain(&site.rules, &method, url)))
+    Ok(answer::json(&proxy::explain(&site.rules, &method, url).audited(site.config.audit)))
 }

@@ -7,6 +7,7 @@ use super::{NO, default_config, report, unusable};
 use crate::config;
 use crate::proxy;
 use crate::rules::RuleSet;
+use crate::units::Share;
 
 pub(super) fn check(mut files: Vec<PathBuf>) -> ExitCode {
     if files.is_empty() {
@@ -34,11 +35,11 @@ pub(super) fn explain(
     let Ok(method) = method.to_ascii_uppercase().parse() else {
         return unusable(format!("`{method}` is no method"));
     };
-    let rules = match the_rules(config, rules) {
-        Ok(rules) => rules,
+    let (rules, audit) = match the_rules(config, rules) {
+        Ok(found) => found,
         Err(code) => return code,
     };
-    let explanation = proxy::explain(&rules, &method, url);
+    let explanation = proxy::explain(&rules, &method, url).audited(audit);
     if json {
         println!("{}", serde_json::to_string_pretty(&explanation).expect("plain texts and lists"));
     } else {
@@ -47,12 +48,16 @@ pub(super) fn explain(
     if explanation.rule.is_some() { ExitCode::SUCCESS } else { NO.into() }
 }
 
-/// The rules of a pack, of a configuration's first upstream, or the built-in ones for Proxmox.
-fn the_rules(config: Option<PathBuf>, rules: Option<String>) -> Result<RuleSet, ExitCode> {
+/// The rules of a pack, of a configuration's first upstream, or the built-in ones for Proxmox; and the share of
+/// hits that are audited, which only a configuration says.
+fn the_rules(config: Option<PathBuf>, rules: Option<String>) -> Result<(RuleSet, Share), ExitCode> {
     let Some(config) = config.or_else(|| rules.is_none().then(default_config).flatten()) else {
-        return config::rules(rules.as_deref().unwrap_or("proxmox")).map_err(|mistakes| report(&mistakes));
+        let rules =
+            config::rules(rules.as_deref().unwrap_or("proxmox")).map_err(|mistakes| report(&mistakes))?;
+        return Ok((rules, Share(0.0)));
     };
     let settings = config::load(&config).map_err(|mistakes| report(&mistakes))?;
-    let first = settings.upstreams.into_iter().find_map(|upstream| upstream.rules);
+    let mut upstreams = settings.upstreams.into_iter();
+    let first = upstreams.find_map(|upstream| Some((upstream.rules?, upstream.site.audit)));
     first.ok_or_else(|| unusable("the configuration names no rules; name a pack with --rules"))
 }

@@ -1,17 +1,18 @@
 //! Which rule a request meets and what follows from it, for people.
 
-use std::fmt::{self, Write as _};
-
 use http::{HeaderMap, Method};
 use serde::Serialize;
 
 use super::share;
 use crate::dialect::Dialect;
 use crate::rules::{
-    Fields, Group, GroupTemplate, Match, Promote, ReadRule, Reuse, RuleSet, Sharing, StaleTo, WriteRule,
+    Fields, Group, GroupTemplate, Keys, Match, ReadRule, Reuse, RuleSet, TaskRule, WriteRule,
 };
 use crate::semantics::query;
-use crate::units::Span;
+use crate::units::{Share, Span};
+
+mod text;
+mod words;
 
 /// What the rules make of one request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -30,11 +31,35 @@ pub struct Explanation {
     pub share: Option<String>,
     /// Of a read: the writes that overtake it. Of a write: the groups that it overtakes.
     pub invalidates: Vec<String>,
+    /// Of a read: the types of the tasks that overtake it when somebody else starts them, a text for each row.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
     /// What of the answer moves by itself, so that audits do not compare it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub moving: Vec<String>,
+    /// Every key of the rule with its value, what the pack leaves out filled in.
+    pub written: Keys,
+    /// Those of them that the pack says otherwise than is so without a word.
+    #[serde(skip)]
+    chosen: Keys,
     /// Why, in sentences.
     pub reason: String,
+}
+
+impl Explanation {
+    /// Says so where hits are compared with the API.
+    #[must_use]
+    pub fn audited(mut self, share: Share) -> Self {
+        let is_kept = self.key.is_some() && self.ttl.as_deref() != Some("0s");
+        if share.0 > 0.0 && is_kept {
+            self.reason.push_str(&format!(" Of its hits {share} are compared with the API behind."));
+        }
+        self
+    }
+
+    fn belongs_to_nothing(&mut self) {
+        (self.groups, self.invalidates, self.tasks) = (Vec::new(), Vec::new(), Vec::new());
+    }
 }
 
 /// What `rules` make of `method` to `url`, a whole URL or only its path and query.
@@ -49,7 +74,10 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
         ttl: None,
         share: None,
         invalidates: Vec::new(),
+        tasks: Vec::new(),
         moving: Vec::new(),
+        written: Keys::new(),
+        chosen: Keys::new(),
         reason: String::new(),
     };
     let Some(path) = dialect.read_path(raw_path) else {
@@ -70,7 +98,7 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
                 let fields = Fields::from_query(raw_query.unwrap_or_default());
                 read(&mut explanation, rules, &found, &path, resource, &fields);
                 if found.rule.posted {
-                    (explanation.groups, explanation.invalidates) = (Vec::new(), Vec::new());
+                    explanation.belongs_to_nothing();
                     explanation.reason.push_str(" It changes nothing, and is no write.");
                 }
                 if is_read && dialect.passes(method, &path, raw_query, &HeaderMap::new()) {
@@ -127,8 +155,11 @@ fn read(
     };
     let writes = rules.writes.iter().filter(|write| write.invalidates.iter().any(overtakes));
     explanation.invalidates = writes.map(|write| format!("{} {}", methods(write), write.name)).collect();
+    let tasks = rules.tasks.iter().filter(|row| row.invalidates.iter().any(overtakes));
+    explanation.tasks = tasks.map(types).collect();
     explanation.moving = rule.moving.iter().map(|moving| moving.as_str().to_owned()).collect();
-    explanation.reason = read_reason(rule, share);
+    (explanation.written, explanation.chosen) = (rule.written.keys(), rule.written.chosen());
+    explanation.reason = words::of_read(rule, share);
     let kept = !matches!(rule.reuse, Reuse::Pass | Reuse::CollapseOnly);
     if kept && dialect.feed().is_some() && rules.task_may_change(rule, dialect.resource_of(&rule.name)) {
         explanation.reason.push_str(
@@ -142,87 +173,10 @@ fn read(
 fn pass(explanation: &mut Explanation) {
     explanation.ttl = Some("pass".to_owned());
     explanation.share = None;
-    explanation.groups = Vec::new();
-    explanation.invalidates = Vec::new();
+    explanation.belongs_to_nothing();
     explanation.reason.push_str(
         " But this request is always answered by the API itself: what it shows belongs to one caller or one moment.",
     );
-}
-
-fn read_reason(rule: &ReadRule, share: Sharing) -> String {
-    let mut reason = format!("{}:{} is the first rule whose path matches.", rule.source, rule.line);
-    let mut add = |text: fmt::Arguments<'_>| {
-        reason.push(' ');
-        reason.write_fmt(text).expect("writing to a string does not fail");
-    };
-    match rule.reuse {
-        Reuse::For(time) => add(format_args!("An answer is fresh for {}.", Span(time))),
-        Reuse::CollapseOnly => {
-            add(format_args!("Nothing is kept, but requests at the same time share one call."))
-        }
-        Reuse::Pass => add(format_args!("Every request is a call of its own and is never retried.")),
-        Reuse::Origin => add(format_args!("The answer says itself for how long it is fresh (RFC 9111).")),
-    }
-    let whom = match rule.stale_to {
-        StaleTo::Watchers => "whoever has not written lately",
-        StaleTo::Everyone => "everyone",
-    };
-    if !rule.stale_while_revalidate.is_zero() {
-        let time = Span(rule.stale_while_revalidate);
-        add(format_args!("For {time} longer it serves {whom} while it is refreshed behind."));
-    }
-    if !rule.stale_if_error.is_zero() {
-        add(format_args!("When the API is down it serves {whom} for {} longer.", Span(rule.stale_if_error)));
-    }
-    if rule.anonymous {
-        add(format_args!("The API answers it without a credential."));
-    }
-    if let Some(sentence) = sharing(rule, share) {
-        add(format_args!("{sentence}"));
-    }
-    if rule.per_endpoint {
-        add(format_args!("Each endpoint has an answer of its own."));
-    }
-    if let Some(promote) = &rule.promote {
-        add(format_args!("{}", promoted(promote)));
-    }
-    if !rule.bypass.is_empty() {
-        add(format_args!("Callers that the rule's `bypass` tells always see the API itself."));
-    }
-    reason
-}
-
-fn promoted(promote: &Promote) -> String {
-    format!(
-        "Where several of {list} are asked for, that list is read once in place of them, with the credential of whoever \
-         asks; a complete list answers those that come after it.",
-        list = promote.list(),
-    )
-}
-
-/// Who shares an answer, and why it is not whom the rule names.
-fn sharing(rule: &ReadRule, share: Sharing) -> Option<&'static str> {
-    Some(match (share, rule.share) {
-        _ if rule.reuse == Reuse::Pass => return None,
-        (Sharing::Everyone, _) if rule.anonymous => "Whoever asks shares it.",
-        (Sharing::Everyone, _) => "Every credential that the API has accepted lately shares it.",
-        (Sharing::Principal, _) => {
-            "Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own."
-        }
-        (Sharing::Credential, Sharing::Credential) => "Each credential has an answer of its own.",
-        (Sharing::Credential, _) if rule.reuse == Reuse::CollapseOnly => {
-            "What is not kept crosses to no other credential, whatever the rule's `share`."
-        }
-        (Sharing::Credential, _) if rule.anonymous => {
-            "Its answers accept nobody, so each credential has one of its own, whatever the rule's `share`."
-        }
-        (Sharing::Credential, _) => {
-            "The credentials of this API name no principal, so each has an answer of its own, whatever the rule's `share`."
-        }
-        (Sharing::Rights, _) => {
-            "Every credential shares it that the API has accepted lately and that has the same rights, by what the API itself says of each; until that is known, and for who is more than its rights, those of the same principal do."
-        }
-    })
 }
 
 fn write(explanation: &mut Explanation, found: &Match<'_, WriteRule>, path: &str, raw_query: Option<&str>) {
@@ -234,42 +188,17 @@ fn write(explanation: &mut Explanation, found: &Match<'_, WriteRule>, path: &str
     };
     explanation.rule = Some(rule.name.clone());
     explanation.invalidates = rule.invalidates.iter().map(group).collect();
-    explanation.reason =
-        format!("{}:{} is the first rule whose method and path match.", rule.source, rule.line);
-    let mut add = |text: String| {
-        explanation.reason.push(' ');
-        explanation.reason.push_str(&text);
-    };
-    match &rule.reason {
-        Some(reason) if rule.invalidates.is_empty() => add(format!("It overtakes nothing: {reason}.")),
-        Some(reason) => add(format!("{reason}.")),
-        None => {}
-    }
-    if let Some(operation) = &rule.operation {
-        add(format!(
-            "The answer may name an operation ({operation}): the groups stay unsettled until it ends."
-        ));
-    }
-    if !rule.invalidates.is_empty() && !rule.settle.is_zero() {
-        add(format!("For {} afterwards nothing of its groups is kept over a second.", Span(rule.settle)));
-    }
-    if rule.meeting.collapse {
-        add("Those of one credential that are the same and under way at the same time are one call."
-            .to_owned());
-    }
-    if let Some(batch) = &rule.meeting.batch {
-        let but = if batch.critical.is_empty() { "" } else { ", but for what is `critical`" };
-        add(format!(
-            "It is held for {}{but}: of those to one target that set the same the last alone is sent, and all get \
-             its answer.",
-            Span(batch.window)
-        ));
-    }
+    (explanation.written, explanation.chosen) = (rule.written.keys(), rule.written.chosen());
+    explanation.reason = words::of_write(rule);
 }
 
 fn methods(rule: &WriteRule) -> String {
     let names: Vec<&str> = rule.methods.iter().map(Method::as_str).collect();
     names.join(",")
+}
+
+fn types(row: &TaskRule) -> String {
+    row.types.join(",")
 }
 
 fn shown(group: Group) -> String {
@@ -310,29 +239,6 @@ fn split(url: &str) -> (&str, Option<&str>) {
         None => location,
     };
     (path, query)
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |name: &str, value: &str| writeln!(f, "{name:<12} {value}");
-        line("rule", self.rule.as_deref().unwrap_or("none"))?;
-        line("api", &self.api)?;
-        let optional = [("key", &self.key), ("ttl", &self.ttl), ("share", &self.share)];
-        for (name, value) in optional {
-            if let Some(value) = value {
-                line(name, value)?;
-            }
-        }
-        // Of a read these are writes, of a write groups.
-        let heading = if self.ttl.is_some() { "overtaken by" } else { "overtakes" };
-        let lists = [("groups", &self.groups), (heading, &self.invalidates), ("moving", &self.moving)];
-        for (name, list) in lists {
-            for (index, item) in list.iter().enumerate() {
-                line(if index == 0 { name } else { "" }, item)?;
-            }
-        }
-        line("why", &self.reason)
-    }
 }
 
 #[cfg(test)]

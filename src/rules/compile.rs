@@ -16,6 +16,7 @@ use super::pattern::Pattern;
 use super::policy::{Overrides, Reuse};
 use super::raw::{RawMatch, RawPack, RawRead, RawTtl, RawWrite};
 use super::template::{GroupTemplate, Offers};
+use super::written::Written;
 use super::{ReadRule, RuleSet, WriteRule};
 
 mod conditions;
@@ -148,6 +149,7 @@ impl Compiler<'_> {
             query,
             keep_warm,
             promote,
+            written: Written::read(raw),
             pattern,
         })
     }
@@ -196,6 +198,7 @@ impl Compiler<'_> {
             operation: raw.operation.clone(),
             settle: raw.settle.0,
             meeting,
+            written: Written::write(raw),
             pattern,
         })
     }

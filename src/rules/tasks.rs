@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::policy::glob_matches;
 use super::template::{Group, GroupTemplate};
+use super::written::Written;
 
 /// What a row of `tasks:` can look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct TaskRule {
     pub source: String,
     /// A hash of what the row means.
     pub fingerprint: u64,
+    /// Every key, for people.
+    pub written: Written,
 }
 
 /// What a template can name of a task.

@@ -171,7 +171,10 @@ fn explain_says_which_rule_and_why() {
         let value: serde_json::Value = serde_json::from_slice(&explained.stdout).expect("JSON");
         let mut keys: Vec<&String> = value.as_object().expect("an object").keys().collect();
         keys.sort();
-        assert_eq!(keys, ["api", "groups", "invalidates", "key", "reason", "rule", "share", "ttl"]);
+        assert_eq!(
+            keys,
+            ["api", "groups", "invalidates", "key", "reason", "rule", "share", "ttl", "written"]
+        );
         value
     };
     // Without an option the configuration here counts.

@@ -41,6 +41,7 @@ mod retry;
 mod rights;
 mod schema;
 mod sharing;
+mod shown;
 mod storing;
 mod streams;
 mod support;

@@ -17,6 +17,9 @@ writes:
   - {methods: [POST], path: '/api2/{format}/nodes/{node}/qemu', invalidates: ['guest/{body.vmid}', '/cluster/**'], operation: proxmox-task}
   - {methods: [POST], path: '/api2/{format}/nodes/{node}/boot', invalidates: ['/nodes/{node}/**']}
   - {methods: [POST], path: '/api2/{format}/nodes/{node}/ping', invalidates: [], reason: nothing shows it}
+tasks:
+  - {types: [qmstart, qmstop], invalidates: ['guest/{task.id}']}
+  - {types: [vncproxy], invalidates: [tasks]}
 ";
 
 fn explained(method: Method, url: &str) -> Explanation {
@@ -41,14 +44,32 @@ groups       guest/100
 overtaken by PUT,POST /api2/{format}/nodes/{node}/qemu/{vmid}/config
              POST /api2/{format}/nodes/{node}/qemu
              POST /api2/{format}/nodes/{node}/boot
+or by tasks  qmstart,qmstop
 moving       /data/uptime
              /data/*/cpu
-why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer. Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own. Tasks of others may change it: while the API's change feed is not read, it is kept for `feed.ceiling` at most.
+written      ignore_query: [\"x\"]
+             stale_if_error: 1h
+why          pack:3 is the first rule whose path matches. An answer is fresh for 5s. When the API is down it serves whoever has not written lately for 1h longer. Every credential of the same principal shares it that the API has accepted lately; an API token is a principal of its own. Parameters that `ignore_query` names tell no answer from another. Tasks of others may change it: while the API's change feed is not read, it is kept for `feed.ceiling` at most.
 ";
     assert_eq!(found.to_string(), expected);
     let json = serde_json::to_value(&found).unwrap();
     let keys: Vec<&String> = json.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["api", "groups", "invalidates", "key", "moving", "reason", "rule", "share", "ttl"]);
+    assert_eq!(
+        keys,
+        [
+            "api",
+            "groups",
+            "invalidates",
+            "key",
+            "moving",
+            "reason",
+            "rule",
+            "share",
+            "tasks",
+            "ttl",
+            "written"
+        ]
+    );
 }
 
 #[test]
@@ -151,4 +172,15 @@ reads:
     assert!(told.reason.contains("All spellings of the path"), "{}", told.reason);
     let escaped = explain(&rules, &Method::GET, "/subscriptions/s/nics/%6E?api-version=1");
     assert_eq!(escaped.key.as_deref(), Some("/subscriptions/s/nics/%6E?api-version=1"));
+}
+
+#[test]
+fn audits_are_explained_where_there_are_hits() {
+    let told = |path: &str| explained(Method::GET, path).audited(crate::units::Share(0.001)).reason;
+    let sentence = "Of its hits 0.1% are compared with the API";
+    assert!(told("/api2/json/cluster/resources").contains(sentence));
+    assert!(!told("/api2/json/cluster/nextid").contains(sentence), "nothing is kept");
+    let unaudited =
+        explained(Method::GET, "/api2/json/cluster/resources").audited(crate::units::Share(0.0)).reason;
+    assert!(!unaudited.contains("compared"), "{unaudited}");
 }

@@ -5,6 +5,7 @@ use crate::rules::TaskRule;
 use crate::rules::document::at;
 use crate::rules::raw::RawTask;
 use crate::rules::template::Offers;
+use crate::rules::written::Written;
 
 impl Compiler<'_> {
     /// The row as it is meant; what is wrong with it is noted, types that a row of `earlier` takes too.
@@ -35,6 +36,7 @@ impl Compiler<'_> {
             column: here.place.column,
             source: self.source.to_owned(),
             fingerprint: fingerprint(api, &self.matching, raw),
+            written: Written::task(raw),
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct RawWrite {
 }
 
 /// How rapid writes to one target are held.
-#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawBatch {
     /// For how long from the first of them, at most 30s. All of them wait for their answer so long.
@@ -53,7 +53,7 @@ pub struct RawBatch {
 }
 
 /// Requests that are never held: by a request field, or by a field of the content or the query.
-#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[derive(Clone, Debug, serde::Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawCritical {
     /// The request field that is looked at.
