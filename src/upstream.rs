@@ -91,6 +91,8 @@ struct Shared {
     seconds: Histogram,
     streams: Arc<Streams>,
     silence: Mutex<Silence>,
+    /// A place in flight beyond all others.
+    aside: Arc<Line>,
 }
 
 /// When calls last got an answer, and since when they get none.
@@ -195,6 +197,7 @@ impl Upstream {
             seconds: registry.histogram("forebay_upstream_seconds", &[("upstream", &config.name)]),
             streams: Streams::new(&config.name, registry),
             silence: Mutex::default(),
+            aside: Line::new(1),
         });
         let endpoints = endpoints(&config, &[], registry)?;
         let strangers = Line::new(stranger_places(&config));
@@ -268,6 +271,17 @@ impl Upstream {
         terms: Terms<'a>,
     ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
         self.send_by(request, Priority::Background, terms)
+    }
+
+    /// Sends one call that what is true hangs on, although no client waits for it: clients that fill the queue
+    /// and take all places in flight do not hold it up. There is one such call at a time; limits, pauses and
+    /// the API's own buckets count for it as for any other.
+    pub fn send_aside<'a>(
+        &'a self,
+        request: Outgoing,
+        terms: Terms<'a>,
+    ) -> Pin<Box<impl Future<Output = Sent> + use<'a>>> {
+        self.send_by(request, Priority::Aside { place: &self.0.shared.aside }, terms)
     }
 
     fn send_by<'a>(

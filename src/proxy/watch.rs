@@ -309,7 +309,8 @@ impl Reader<'_> {
         // The next reading is the retry.
         let (urgency, repeat) = (Some(Urgency::Change), Repeat::IfNeverSent);
         let terms = Terms { urgency, repeat, ..Terms::default() };
-        let result = site.upstream.send_on(outgoing, terms).await;
+        // Clients that fill the queue must not keep the truth from those who get a hit meanwhile.
+        let result = site.upstream.send_aside(outgoing, terms).await;
         site.note(&result, left);
         let answer = result.map_err(|_| Trouble::NoAnswer)?;
         let status = answer.parts.status;

@@ -59,6 +59,11 @@ pub(super) enum Priority<'a> {
         /// The places that all strangers share.
         places: &'a Arc<Line>,
     },
+    /// It goes although the queue is full and all places in flight are taken; limits and pauses count for it.
+    Aside {
+        /// The place beyond the others, for one such call at a time.
+        place: &'a Arc<Line>,
+    },
     /// It goes only where nobody waits and half of each limit's burst and of the places in flight is left
     /// to those who would; otherwise not at all.
     Background,
@@ -210,7 +215,11 @@ impl Gate {
                 Some(spot) => spot,
                 None => {
                     self.take_place(visit)?;
-                    match visit.by_deadline(places.stand(call.claim())).await? {
+                    let line = match visit.priority {
+                        Priority::Aside { place } => place,
+                        _ => places,
+                    };
+                    match visit.by_deadline(line.stand(call.claim())).await? {
                         Some(spot) => spot,
                         None => return Ok(None),
                     }
@@ -318,7 +327,8 @@ impl Gate {
     }
 
     fn take_place(&self, visit: &mut Visit<'_>) -> Result<(), SendError> {
-        if visit.place.is_none() {
+        // Whoever goes aside is bounded by the one place that there is.
+        if visit.place.is_none() && !matches!(visit.priority, Priority::Aside { .. }) {
             let place = self.waiting.enter_below(visit.bounds.length);
             let retry_after = retry_after_seconds(visit.bounds.wait);
             visit.place = Some(place.ok_or(SendError::QueueFull { retry_after })?);

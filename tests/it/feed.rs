@@ -14,7 +14,7 @@ use forebay::cache::key::Secret;
 use forebay::clock::Clock;
 use forebay::proxy::FeedState;
 use forebay::sim::proxmox::{
-    ADMIN_TOKEN, ADMIN_TOKEN_SECRET, AUDITOR_TOKEN, AUDITOR_TOKEN_SECRET, Fault, POWERLESS_TOKEN,
+    ADMIN_TOKEN, ADMIN_TOKEN_SECRET, AUDITOR_TOKEN, AUDITOR_TOKEN_SECRET, Fault, HoldAt, POWERLESS_TOKEN,
     POWERLESS_TOKEN_SECRET, Sim, SimConfig,
 };
 
@@ -113,10 +113,13 @@ impl Lab {
         until(state.as_str(), || self.state() == state).await;
     }
 
-    async fn ask(&self, path: &str) -> Got {
+    fn request(&self, path: &str) -> Ask {
         let token = format!("PVEAPIToken={}={}", ADMIN.0, ADMIN.1);
-        let got = self.rig.get(&format!("/api2/json{path}")).anonymous().field("Authorization", &token);
-        let got = got.send().await;
+        self.rig.get(&format!("/api2/json{path}")).anonymous().field("Authorization", &token)
+    }
+
+    async fn ask(&self, path: &str) -> Got {
+        let got = self.request(path).send().await;
         assert_eq!(got.status, 200, "{path}: {}", got.text());
         got
     }
@@ -193,6 +196,51 @@ async fn a_task_of_others_shows_with_the_next_reading_from_its_start_to_its_end(
     assert!(!now.is_hit() && lab.is_hit(OTHER).await);
     assert!(lab.rig.app.shared().operations.is_empty(), "it has ended");
     assert_eq!(lab.rig.counter_of("forebay_upstream_requests_total", "cause=\"watch\""), 29);
+    lab.finish().await;
+}
+
+/// Clients of a slow API take all places in flight and fill the queue: whoever gets hits meanwhile is told the
+/// truth all the same.
+#[tokio::test]
+async fn a_full_queue_does_not_keep_the_news_out() {
+    let bounds = "feed: {every: 2s, ceiling: 10s}\nconcurrency: 2\nqueue: {length: 2, wait: 1m}";
+    let lab = Lab::with(Some(ADMIN), bounds).await;
+    lab.live().await;
+    lab.warm(&[GUEST, OTHER]).await;
+    let gate = lab.sim.hold("GET /api2/json/nodes/", HoldAt::BeforeReading);
+    let upstream = &lab.rig.app.sites().all()[0].upstream;
+    let mut held = Vec::new();
+    for path in ["pve3/qemu/102/config", "pve3/qemu/102/status/current"] {
+        held.push(lab.request(&format!("/nodes/{path}")).spawn());
+    }
+    gate.arrived(2).await;
+    for path in ["pve1/qemu/103/status/current", "pve1/qemu/100/config"] {
+        held.push(lab.request(&format!("/nodes/{path}")).spawn());
+    }
+    until("two in the queue", || upstream.waiting() == 2).await;
+    let refused = async |path: &str| {
+        let got = lab.request(path).send().await;
+        assert_eq!((got.status, got.cache()), (429, "detail=limited"), "{path}");
+    };
+    refused("/nodes/pve1/qemu/100/firewall/rules").await;
+
+    lab.behind("POST", "/nodes/pve1/qemu/100/status/stop", &[]);
+    assert!(lab.is_hit(GUEST).await, "nobody has told yet");
+    let (tasks, log) = (lab.sim.calls_to(TASKS), lab.sim.calls_to(LOG));
+    lab.turn().await;
+    assert_eq!((lab.sim.calls_to(TASKS) - tasks, lab.sim.calls_to(LOG) - log), (1, 1));
+    assert_eq!((lab.state(), upstream.waiting()), (FeedState::Live, 2));
+    refused(GUEST).await;
+    assert!(lab.is_hit(OTHER).await, "nothing happened to the other guest");
+
+    gate.open();
+    for read in held {
+        let got = read.await.expect("answered");
+        assert_eq!(got.status, 200, "{}", got.text());
+    }
+    lab.sim.settle();
+    lab.turn().await;
+    assert!(lab.ask(GUEST).await.text().contains(r#""status":"stopped""#));
     lab.finish().await;
 }
 

@@ -124,6 +124,31 @@ async fn the_queue_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_goes_aside_needs_nobodys_place_and_pays_like_all() {
+    let mut bench = GateBench::new(&[limit(1, 1, &[])]);
+    (bench.places, bench.bounds.length) = (Line::new(0), 0);
+    let aside = Line::new(1);
+    let urgency = Urgency::Change;
+    let call = Charged { kind: CallKind::Read, principal: 1, captures: &[], urgency, charges: &[] };
+    let id = "http://pve1".parse::<Endpoint>().unwrap().id();
+    let pass = async || {
+        let mut visit = bench.gate.visit(bench.bounds, Priority::Aside { place: &aside });
+        let spot = bench.gate.admit(&mut visit, &call, Charge::All, id, &bench.places).await.unwrap();
+        (bench.started.elapsed().as_secs(), spot)
+    };
+    assert!(matches!(bench.pass(1).await, Err(SendError::QueueFull { .. })));
+    let (first, spot) = pass().await;
+    let free = async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(spot);
+    };
+    let ((second, spot), ()) = tokio::join!(pass(), free);
+    drop(spot);
+    let (third, _) = pass().await;
+    assert_eq!((first, second, third), (0, 5, 6), "one at a time, and each pays for a token");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cancelled_call_gives_its_turn_to_the_next() {
     let bench = GateBench::new(&[limit(1, 1, &[])]);
     assert_eq!(bench.pass(1).await.unwrap(), 0);
