@@ -182,6 +182,14 @@ impl Acceptance {
             .is_some_and(|known| known.was_accepted(then, now, accept_for, &self.groups))
     }
 
+    /// Whether `credential` had come to its own end at `at`; `None` where the API never accepted it, so that
+    /// what it says of itself is only a claim.
+    pub fn had_ended(&self, site: u32, credential: CredentialId, at: Timestamp) -> Option<bool> {
+        let known = self.known.get(&(site, credential))?;
+        known.principal.get()?;
+        Some(at.as_nanos() >= known.ends.load(Ordering::SeqCst))
+    }
+
     /// The principal that `credential` names, if any, where it is accepted at `now`.
     pub fn accepted_as(
         &self,

@@ -125,6 +125,13 @@ pub(super) fn is_accepted(site: &Site, rule: &ReadRule, credential: CredentialId
         })
 }
 
+/// Whether this credential, which the API has accepted once, had come to its own end at `at`.
+pub(super) fn has_ended(site: &Site, read: &Read<'_>, at: Timestamp) -> bool {
+    !read.rule(site).anonymous
+        && read.credential != CredentialId::ANONYMOUS
+        && site.shared.acceptance.had_ended(site.id, read.credential, at) == Some(true)
+}
+
 /// Whether the API had accepted this credential lately when it began to fail everybody. Who was in then may
 /// see the last known state in place of an outage, though nobody can be accepted now.
 fn accepted_before_outage(site: &Site, credential: CredentialId, now: Timestamp) -> bool {

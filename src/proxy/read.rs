@@ -25,6 +25,7 @@ use super::promote;
 use super::respond::{self, Asked};
 use super::rights;
 use super::route::Read;
+use super::share;
 use super::site::Site;
 use crate::cache::flight::{Begin, Company, Join, Landing, Passenger, Patience, Troubled, Waiter};
 use crate::cache::groups::{GroupId, GroupName, Settling};
@@ -194,6 +195,19 @@ impl Reading {
         }
     }
 
+    /// Whether this reader flies in `company` without having been asked about: as itself, whoever it is.
+    fn flies_unasked(&self, company: Company) -> bool {
+        company == Company::Own || self.read.partition == Partition::of(self.read.credential)
+    }
+
+    /// Whether the credential had come to its own end when the request came. What it asked for before that it
+    /// still gets; what it asks for now is for the API alone to answer.
+    fn had_ended(&self) -> bool {
+        let (site, read) = (&self.site, &self.read);
+        !read.rule(site).anonymous
+            && share::had_ended(site, read.credential, self.request.headers(), self.started)
+    }
+
     fn passenger(&self, company: Company) -> Passenger {
         let join = if self.absent.asks.no_cache { Join::Refused } else { Join::Allowed };
         let form = self.read.form(&self.site, self.request.uri().path());
@@ -229,6 +243,9 @@ impl Reading {
                 return Flown::Answered(hit);
             }
             Begin::Full => return Flown::Alone(Detail::Limited, None),
+            Begin::Joined(_) if self.flies_unasked(company) && self.had_ended() => {
+                return Flown::Alone(Detail::Unaccepted, None);
+            }
             Begin::Joined(waiter) => (waiter, Part::Follower),
             Begin::Leads(fill, waiter) => {
                 let cause = if self.absent.stale.is_some() { Cause::Revalidate } else { Cause::Miss };
@@ -269,6 +286,12 @@ impl Reading {
             Landing::Apart => return Flown::Apart,
             // It may have been refused, or have come to its own end, while it waited for another's.
             Landing::Shared(..) if !is_owner && self.company() == Company::Own => return Flown::Apart,
+            // An answer of the API tells when a credential ends by its clock, which nobody here may have known.
+            Landing::Shared(..)
+                if collapsed && is_owner && lookup::has_ended(&self.site, &self.read, self.started) =>
+            {
+                return Flown::Alone(Detail::Unaccepted, None);
+            }
             Landing::Shared(head, keeping, body) => {
                 if self.site.dialect().is_outage(head.status)
                     && let Some(response) = self.in_place_of(Some(head.status))

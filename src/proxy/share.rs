@@ -78,6 +78,19 @@ fn principal(site: &Site, claimed: Option<Principal>) -> Option<Partition> {
     claimed.map(|p| site.shared.secret.principal(&[p.kind.as_bytes(), &p.name]))
 }
 
+/// Whether a credential had come to its own end at `at`, when it came with `headers`: such a one shares
+/// nothing, not even with what it asked for itself before that. Of one that the API has not accepted only
+/// its claim is known, which may take from it and never give.
+pub(super) fn had_ended(site: &Site, who: CredentialId, headers: &HeaderMap, at: Timestamp) -> bool {
+    if who == CredentialId::ANONYMOUS {
+        return false;
+    }
+    site.shared.acceptance.had_ended(site.id, who, at).unwrap_or_else(|| {
+        let claims = site.dialect().claims(&site.dialect().credential(headers, &site.config.credentials));
+        claims.ends.is_some_and(|ends| ends <= site.shared.clock.wall_seconds())
+    })
+}
+
 /// What the credential in `sent`, whose request left at `left`, says of itself. `answer` are the fields of
 /// the success that it got.
 pub(super) fn said(site: &Site, sent: &HeaderMap, answer: &HeaderMap, left: Timestamp) -> Said {
@@ -85,8 +98,14 @@ pub(super) fn said(site: &Site, sent: &HeaderMap, answer: &HeaderMap, left: Time
     let ends = claims.ends.map(|ends| {
         // By the API's own clock, which is the one that ends it: ours may differ, and may be set.
         let there = date::field(answer, &header::DATE).and_then(|at| u64::try_from(at.unix_timestamp()).ok());
-        let there = there.unwrap_or_else(|| site.shared.clock.wall_seconds()) + DATE_STEP;
+        let there = there.unwrap_or_else(|| wall_at(site, left)) + DATE_STEP;
         left.after(Duration::from_secs(ends.saturating_sub(there)))
     });
     Said { principal: principal(site, claims.principal), ends }
+}
+
+/// What our own wall clock showed at `then`, a moment ago, to a second.
+fn wall_at(site: &Site, then: Timestamp) -> u64 {
+    let clock = &site.shared.clock;
+    clock.wall_seconds().saturating_sub(clock.now().since(then).as_secs())
 }

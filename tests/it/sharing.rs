@@ -1,7 +1,7 @@
 //! Who shares what one credential fetched: others that the API has accepted themselves, and nobody on
 //! the strength of what it claims.
 
-use crate::support::{Ask, Gate, Got, Options, Reply, Rig};
+use crate::support::{Ask, Gate, Got, Options, Reply, Rig, until};
 
 const RULES: &str = r#"
 api: proxmox
@@ -21,6 +21,7 @@ reads:
   - {path: "/api2/{format}/nodes/{node}/tasks/{upid}/status", ttl: 0s}
 writes:
   - {methods: [POST], path: "/api2/{format}/item/{id}", invalidates: ["item/{id}"]}
+  - {methods: [PUT], path: "/api2/{format}/item/{id}", invalidates: ["item/{id}"], collapse: true}
   - {methods: [PUT], path: "/api2/{format}/access/{what}", invalidates: ["/**", acceptances]}
   - {methods: [POST], path: "/api2/{format}/access/sync", invalidates: ["/**", acceptances], operation: proxmox-task}
 "#;
@@ -447,6 +448,51 @@ async fn a_ticket_ends_by_itself() {
     assert!(fresh.send().await.is_hit());
     assert_eq!(old.send().await.status, 401, "within `accept_for`, but past its own end");
     rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_ticket_that_has_ended_joins_neither_its_own_reads_nor_its_own_writes() {
+    for (method, path) in [("GET", PATH), ("GET", "/api2/json/own/1"), ("PUT", PATH)] {
+        let rig = rig().await;
+        let call = format!("{method} {path}");
+        let ending = || ticket_of_age(rig.ask(method, path), "joe@pve", 1, 7200 - 30);
+        let gate = Gate::new();
+        let refusal = Reply::status(401, "Authentication failed!");
+        rig.origin().on_each(&call, [Reply::body("mine").held(&gate), refusal]);
+        let in_time = [ending().spawn(), ending().spawn()];
+        rig.origin().came(&call, 1).await;
+        match method {
+            "GET" => rig.waiting(2).await,
+            _ => until("two writers", || rig.app.shared().writers_waiting() == 2).await,
+        }
+        rig.seconds(31).await;
+        // It is answered while what it asked for before is still held.
+        assert_eq!(ending().send().await.status, 401, "{call}");
+        gate.open();
+        for asked in in_time {
+            assert_eq!(got(asked).await.text(), "mine", "{call}");
+        }
+        assert_eq!(rig.origin().count(&call), 2, "{call}");
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn who_waits_in_an_outage_past_the_end_of_its_ticket_gets_the_error() {
+    for (lives, cache) in [(60, "fwd=stale; fwd-status=503; detail=stale-if-error"), (25, "fwd=stale")] {
+        let rig = rig().await;
+        let (path, gate) = ("/api2/json/sie/1", Gate::new());
+        let ask = ticket_of_age(rig.get(path), "joe@pve", 1, 7200 - lives);
+        ask.clone().send().await;
+        rig.origin().on(&format!("GET {path}"), Reply::status(503, "Later").held(&gate));
+        rig.seconds(15).await;
+        let waits = ask.spawn();
+        rig.waiting(1).await;
+        rig.seconds(15).await;
+        gate.open();
+        assert_eq!(got(waits).await.cache(), cache);
+        rig.finish().await;
+    }
 }
 
 #[tokio::test]

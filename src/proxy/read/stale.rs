@@ -65,6 +65,7 @@ impl Reading {
             && lookup::staleness(entry, now) < entry.lifetimes().stale_if_error
             && shared.groups.is_current(entry.sequence(), entry.groups())
             && rights::still_holds(&self.site, &self.read, now)
+            && !lookup::has_ended(&self.site, &self.read, now)
             && self.may_have_stale(now);
         allowed.then_some(entry)
     }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::super::support::{Reply, Rig};
+use super::super::support::{Gate, Reply, Rig};
 use super::{VM, arm};
 
 /// The time of ARM's answers, and the same in a field.
@@ -129,6 +129,61 @@ async fn nothing_is_shown_past_the_end_of_a_token() {
         rig.origin().on(&format!("GET {VM}"), refusal);
         assert_eq!(get().await.status, 401, "ARM is asked, fresh as the answer is");
         rig.finish().await;
+    }
+}
+
+/// What is known of a token's end when somebody comes with it after that.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Known {
+    /// ARM has accepted it before.
+    Accepted,
+    /// What it claims, and our own clock.
+    Claimed,
+    /// Nothing, because our clock is years behind: the answer that is on its way tells.
+    Later,
+}
+
+#[tokio::test]
+async fn a_token_that_has_ended_joins_nothing_that_it_began_before() {
+    for rules in [SHARED, "azure"] {
+        for known in [Known::Accepted, Known::Claimed, Known::Later] {
+            let rig = super::rig(rules).await;
+            if known != Known::Later {
+                rig.clock.step_wall(NOW);
+            }
+            let (call, other) = (format!("GET {VM}"), VM.replace("web-01", "web-02"));
+            let ending = token(1, json!({"exp": NOW + 20}));
+            let get = |path: &str| rig.get(path).bearer(&ending);
+            if known == Known::Accepted {
+                rig.origin().on(&format!("GET {other}"), answer("{}"));
+                get(&other).send().await;
+            }
+            let gate = Gate::new();
+            let refusal = Reply::status(401, "Unauthorized")
+                .with_body(r#"{"error":{"code":"ExpiredAuthenticationToken"}}"#);
+            rig.origin().on_each(&call, [answer(r#"{"mine":1}"#).held(&gate), refusal]);
+            let first = get(VM).spawn();
+            rig.origin().came(&call, 1).await;
+            rig.seconds(18).await;
+            // In time, whatever comes of it later: it asked before the end.
+            let second = get(VM).spawn();
+            rig.waiting(2).await;
+            rig.seconds(3).await;
+            let late = get(VM).spawn();
+            match known {
+                Known::Later => rig.waiting(3).await,
+                _ => rig.origin().came(&call, 2).await,
+            }
+            gate.open();
+            let late = late.await.expect("answered");
+            assert_eq!((late.status, late.cache().contains("collapsed")), (401, false), "{known:?}");
+            for in_time in [first, second] {
+                let got = in_time.await.expect("answered");
+                assert_eq!((got.status, got.text()), (200, r#"{"mine":1}"#), "{known:?}");
+            }
+            assert_eq!(rig.origin().count(&call), 2, "{known:?}");
+            rig.finish().await;
+        }
     }
 }
 

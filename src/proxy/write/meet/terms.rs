@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, header};
 use super::super::super::admit::Caller;
 use super::super::super::links;
 use super::super::super::route;
+use super::super::super::share;
 use super::super::{Ready, Sending};
 use super::slot::{Met, Place};
 use super::table::Holding;
@@ -95,6 +96,10 @@ pub(super) fn of(sending: &Sending, ready: &Ready, alone: bool) -> Terms {
         (Some(_), Holding::Never) if !is_command && sending.is_known() => Holding::Window,
         (_, holding) => holding,
     };
+    // What it sent before its end is not for what it sends after that.
+    if share::had_ended(site, credential, &ready.parts.headers, site.shared.clock.now()) {
+        return off(place, holding);
+    }
     let kind = ready.parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     // What is coded is read by nobody here.
     let kind =

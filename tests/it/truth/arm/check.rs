@@ -24,6 +24,8 @@ pub use super::super::check::{SHORTLY, SLACK, Seen};
 pub struct Asked {
     /// When.
     pub began: Stamp,
+    /// In which second of the wall clock.
+    wall: u64,
     /// To which forebay.
     pub generation: u32,
     /// What.
@@ -64,6 +66,7 @@ impl World {
         let floors = cells.iter().map(|cell| (*cell, self.cells[cell.index()].floor)).collect();
         Asked {
             began: self.stamp(),
+            wall: self.clock.wall_seconds(),
             generation: self.generation,
             read,
             target,
@@ -208,11 +211,8 @@ impl World {
         if holder.told_refused.is_some_and(|told| told < asked.began) {
             return Err("data for a credential whose holder was told that it is refused".into());
         }
-        // What the API formed before knew nothing of the end that has come. What the same token had asked for
-        // before its end, and was on its way, is its own.
-        let over = self.clock.wall_seconds().saturating_sub(self.clock.now().since(asked.began.at).as_secs());
-        let was_on_its_way = answer.credential == asked.credential && got.cache().contains("collapsed");
-        if answer.formed < asked.began && over >= holder.ends && !was_on_its_way {
+        // What the API formed before knew nothing of the end that has come.
+        if answer.formed < asked.began && asked.wall >= holder.ends {
             return Err("data for a token that has ended by itself".into());
         }
         Ok(())
