@@ -67,7 +67,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     let _watched = errand.site.begin_fetch(errand.read.rule);
     let left = shared.clock.now();
     let settling = shared.groups.settling(fill.groups(), left);
-    let troubled = |status| fill.trouble(status);
+    let troubled = |status| errand.troubled(&fill, status);
     let terms = Terms { urgency: Some(errand.urgency()), troubled: Some(&troubled), ..Terms::default() };
     let sending = forward::send_on(&errand.site, errand.account.standing, errand.outgoing(&fill), terms);
     let answer = match sending.await {

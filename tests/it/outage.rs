@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::{Gate, Reply, Rig};
+use crate::support::{Gate, Options, Reply, Rig};
 
 const PATH: &str = "/api2/json/sie/1";
 const CALL: &str = "GET /api2/json/sie/1";
@@ -190,6 +190,61 @@ async fn an_api_that_comes_back_for_one_and_fails_again_is_stood_in_for() {
         assert_eq!(rig.get(PATH).send().await.status, 503, "not for ever");
         rig.finish().await;
     }
+}
+
+#[tokio::test]
+async fn while_the_api_asks_to_be_left_alone_acceptances_stand_still_for_a_time() {
+    let retry = "retry: {throttled: {attempts: 1}}".to_owned();
+    let rig = Rig::with(Options { upstream: retry, ..Options::default() }).await;
+    let busy = || Reply::status(429, "Slow down").field("Retry-After", "30");
+    let old = rig.warm(PATH).await;
+    rig.origin().on(CALL, busy());
+    rig.seconds(11).await;
+    let mut passed = 11;
+    // It answers now and then, and never this one.
+    while passed < 590 {
+        let got = rig.get(PATH).send().await;
+        let expected = (200, "fwd=stale; fwd-status=429; detail=stale-if-error", old.as_str());
+        assert_eq!((got.status, got.cache(), got.text()), expected, "after {passed} s");
+        rig.quiet().await;
+        rig.seconds(10).await;
+        let got = rig.get(PATH).send().await;
+        assert_eq!((got.cache(), got.text()), ("fwd=stale; detail=stale-if-error", old.as_str()));
+        rig.quiet().await;
+        rig.seconds(20).await;
+        passed += 30;
+    }
+    let stranger = rig.get(PATH).token("two").send().await;
+    assert_eq!(stranger.status, 429, "nobody else's");
+    rig.quiet().await;
+    rig.seconds(31).await;
+    assert_eq!(rig.get(PATH).send().await.status, 429, "not for longer than ten minutes");
+    rig.quiet().await;
+    rig.origin().on(CALL, Reply::numbered());
+    rig.seconds(31).await;
+    assert_eq!(rig.get(PATH).send().await.status, 200);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_pause_counts_whose_call_is_sent_again() {
+    let rig = Rig::start().await;
+    let busy = || Reply::status(429, "Slow down").field("Retry-After", "2");
+    let old = rig.warm(PATH).await;
+    let began = rig.clock.now();
+    let other = "/api2/json/item/1";
+    rig.origin().on_each(&format!("GET {other}"), [busy(), Reply::numbered()]);
+    let reader = rig.get(other).token("two").spawn();
+    rig.origin().came(&format!("GET {other}"), 1).await;
+    rig.pass_until("the second call is answered", || reader.is_finished()).await;
+    assert_eq!(reader.await.expect("answered").status, 200);
+    rig.origin().on(CALL, busy());
+    // Time was moved in halves of a second.
+    let warmed = rig.clock.now().since(began).as_secs_f64();
+    rig.advance(Duration::from_secs_f64(61.0 - warmed)).await;
+    let got = rig.get(PATH).send().await;
+    assert_eq!((got.status, got.text()), (200, old.as_str()));
+    rig.finish().await;
 }
 
 #[tokio::test]

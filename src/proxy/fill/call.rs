@@ -1,6 +1,6 @@
 //! The call that a fetch makes.
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::Errand;
 use crate::cache::flight::Fill;
@@ -26,6 +26,12 @@ impl Errand {
             Cause::Refresh => Urgency::Refresh,
             _ => Urgency::Read,
         }
+    }
+
+    /// The call failed with this status, or without any, and is sent again.
+    pub(super) fn troubled(&self, fill: &Fill<Failure>, status: Option<StatusCode>) {
+        self.site.note_pause(status);
+        fill.trouble(status);
     }
 
     /// The request.
