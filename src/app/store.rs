@@ -111,11 +111,18 @@ async fn installed(disk: &Arc<Disk>, shared: &Arc<Shared>, sites: &Sites) {
 /// nothing of it may come back later.
 async fn discard(path: PathBuf) {
     let mut tries = tokio::time::interval(DISCARD_EVERY);
+    let mut is_said = false;
     loop {
         tries.tick().await;
         let path = path.clone();
-        if let Ok(Ok(())) = tokio::task::spawn_blocking(move || Disk::discard(&path)).await {
-            return;
+        match tokio::task::spawn_blocking(move || Disk::discard(&path)).await {
+            Ok(Ok(())) => return,
+            // Two processes before one API know nothing of each other's writes anyway.
+            Ok(Err(error)) if !is_said && error.trouble() != Trouble::Locked => {
+                is_said = true;
+                Disk::was_not_discarded(&error);
+            }
+            Ok(Err(_)) | Err(_) => {}
         }
     }
 }

@@ -29,7 +29,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use self::era::Era;
-use self::error::Troubles;
+use self::error::{BY_HAND, Troubles};
 use self::home::Home;
 use self::marker::Marker;
 use self::table::{Place, ROW, Table};
@@ -173,8 +173,9 @@ impl Disk {
     /// The directory gave no answer within `time`, so this process serves without its store.
     pub fn gave_no_answer(config: &DiskConfig, time: Duration, clock: &Clock, registry: &Registry) {
         let what = format!("{}: no answer within {} s", config.path.display(), time.as_secs());
-        let costs = "this process serves without it: nothing will survive a restart";
-        Troubles::new(registry, clock.clone()).note(Trouble::Slow, &what, costs);
+        let costs =
+            format!("this process serves without it, and what is overtaken is noted nowhere; {BY_HAND}");
+        Troubles::new(registry, clock.clone()).note(Trouble::Slow, &what, &costs);
     }
 
     /// Leaves nothing in the directory that a later process could take for the last known state: this one
@@ -184,6 +185,11 @@ impl Disk {
             return Ok(());
         }
         Home::take(path)?.empty()
+    }
+
+    /// Says once that [`Disk::discard`] could not, and what follows from that.
+    pub fn was_not_discarded(error: &DiskError) {
+        tracing::warn!("cache.disk: {error}; what is overtaken from now on is noted nowhere, and {BY_HAND}");
     }
 
     /// Since when the upstream `site` answered that it is down, when the process before ended.

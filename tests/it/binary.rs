@@ -99,9 +99,18 @@ impl Forebay {
     /// The same with these files, in a mount namespace of its own in which the shell has run `script`. `None`: this
     /// machine lets nobody mount anything.
     pub fn start_mounted(files: &[(&str, &str)], script: &str) -> Option<Self> {
+        Self::start_unshared(&["--map-root-user", "--mount"], files, script)
+    }
+
+    /// The same as the root of this machine, who may mount devices.
+    pub fn start_mounted_by_root(files: &[(&str, &str)], script: &str) -> Option<Self> {
+        Self::start_unshared(&["--mount"], files, script)
+    }
+
+    fn start_unshared(from: &[&str], files: &[(&str, &str)], script: &str) -> Option<Self> {
         let shell = |script: String| {
             let mut command = Command::new("unshare");
-            command.args(["--map-root-user", "--mount", "sh", "-c", &script]).stdin(Stdio::null());
+            command.args(from).args(["sh", "-c", &script]).stdin(Stdio::null());
             command
         };
         let tried = shell(script.to_owned()).output();

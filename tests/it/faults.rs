@@ -1,6 +1,8 @@
 //! A disk that fails costs hits and a line in the log, never an answer: with the faults of real file systems as
 //! far as any user may cause them.
 
+mod real;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
@@ -98,7 +100,7 @@ fn a_disk_that_is_read_only_is_done_without() {
     let (api, disk) = (Api::start(), tempfile::tempdir().expect("a directory"));
     let forebay = start(&api, disk.path(), LONG);
     assert_eq!(get(&forebay, PATHS[0], "watcher").status(), 200);
-    written(&forebay, 1);
+    settled(&forebay, 1);
     kill(forebay);
     let shown = disk.path().display();
     let mount = format!("mount --bind {shown} {shown} && mount -o remount,ro,bind {shown}");
@@ -106,6 +108,10 @@ fn a_disk_that_is_read_only_is_done_without() {
         return eprintln!("not tried: nobody may mount anything here");
     };
     assert!(forebay.logs("kind=\"read-only\"").contains("this process serves without it"));
+    assert!(forebay.logs("noted nowhere").contains("remove its files by hand"));
+    api.set_down(true);
+    assert_eq!(get(&forebay, PATHS[0], "watcher").status(), 502, "nothing of it is shown");
+    api.set_down(false);
     serves(&mut forebay);
     assert_eq!(troubles(&forebay, "read-only"), 1);
     kill(forebay);

@@ -77,6 +77,12 @@ pub fn start_mounted(api: &Api, disk: &Path, more: &str, script: &str) -> Option
     Forebay::start_mounted(&[("forebay.yaml", &config), ("rules.yaml", RULES)], script)
 }
 
+/// The same for what only root may mount.
+pub fn start_mounted_by_root(api: &Api, disk: &Path, more: &str, script: &str) -> Option<Forebay> {
+    let config = text(api, disk, "32MiB", &format!("retry: {{attempts: 1}}\n{more}"));
+    Forebay::start_mounted_by_root(&[("forebay.yaml", &config), ("rules.yaml", RULES)], script)
+}
+
 /// Ends it as a machine does that has run out of patience.
 pub fn kill(mut forebay: Forebay) {
     forebay.signal(Signal::KILL);

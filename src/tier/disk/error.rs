@@ -14,6 +14,10 @@ use crate::telemetry::Registry;
 /// The same trouble is logged once in so long; it is counted each time.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
+/// What an operator has to do where a store knows nothing of what was overtaken.
+pub(super) const BY_HAND: &str =
+    "it could not be emptied: unless it can before this process ends, remove its files by hand";
+
 /// What is wrong: the labels of `forebay_disk_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::era::Era;
-use super::error::{DiskError, Trouble, Troubles};
+use super::error::{BY_HAND, DiskError, Trouble, Troubles};
 use super::home::Home;
 use super::table::{self, ACTORS, KEYS, Place, ROW, Table};
 use crate::cache::actors::{Name, Register};
@@ -233,8 +233,13 @@ impl Marker {
     /// Nothing of the store may come back.
     pub fn give_up(&self, error: &DiskError) {
         self.broken.store(true, Ordering::Relaxed);
-        self.troubles.note_error(error, "the store is given up until the next start, and emptied");
-        self.emptied.store(self.home.empty().is_ok(), Ordering::Relaxed);
+        let is_emptied = self.home.empty().is_ok();
+        self.emptied.store(is_emptied, Ordering::Relaxed);
+        let costs = match is_emptied {
+            true => "the store is given up until the next start, and emptied".to_owned(),
+            false => format!("the store is given up until the next start; {BY_HAND}"),
+        };
+        self.troubles.note_error(error, &costs);
     }
 
     /// Ends the thread, when it has written what was named.
