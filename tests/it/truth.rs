@@ -59,6 +59,25 @@
 //! | all whose rights are told share | 50 of seed 2 | made for one, shown to another |
 //! | rights count although a write changed them | 1,026 of seed 10 | made for one, shown to another |
 //! | rights count however long ago they were told | 1,544 of seed 2 | made for one, shown to another |
+//!
+//! What random requests do not reach is broken there too, and found by the tests that are named for it:
+//!
+//! | broken | found by |
+//! |---|---|
+//! | a breaker never opens | `upstream::tests::breaker` (4 tests), `upstream::health` (5) |
+//! | an answer to forebay's own question closes no breaker | `upstream::tests::breaker` (1), `upstream::health` (2) |
+//! | an endpoint comes back with all of its places at once | `upstream::tests::breaker` (1), `upstream::health` (1) |
+//! | `collapse` ignores the content | `meeting` (2) |
+//! | `collapse` ignores the credential | `meeting` (2) |
+//! | `batch` sends the first write in place of the last | `meeting` (2) |
+//! | `batch` holds what is critical | `meeting` (1) |
+//! | `batch` drops a write for one that sets other fields | `meeting` (2) |
+//! | acceptances run out while the API asks to be left alone | `outage` (2), `proxy::outage` (2) |
+//! | they never do | `outage` (1), `proxy::outage` (1) |
+//! | acceptances run out while the API says that it is down | `outage` (1) |
+//! | whoever was in before an outage is in for good | `outage` (1), `proxy::outage` (5) |
+//! | a quota is never waited for | `quota` (3, the load among them), `upstream::quota` (3) |
+//! | what answers say is left of a quota is not believed | `quota` (2), `upstream::quota` (2) |
 
 mod answers;
 mod arm;
