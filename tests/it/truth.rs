@@ -79,12 +79,15 @@
 //! | a quota is never waited for | `quota` (3, the load among them), `upstream::quota` (3) |
 //! | what answers say is left of a quota is not believed | `quota` (2), `upstream::quota` (2) |
 
+mod acceptance;
+mod answering;
 mod answers;
 mod arm;
 mod cells;
 mod check;
 mod client;
 mod field;
+mod history;
 mod model;
 mod people;
 mod plan;
@@ -92,7 +95,7 @@ mod proxmox;
 mod rules;
 mod run;
 mod server;
-mod silence;
+mod showing;
 mod tasks;
 mod weather;
 mod world;

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use super::cells::{Cell, Read, Shape, node_name};
+use super::history::Cause;
 use super::model::{Reply, Request};
 use super::people::{FOREBAY, rights as rights_at, sees};
 use super::weather::{Effect, Fate};
-use super::world::{Answer, Cause, World};
+use super::world::{Answer, World};
 
 impl World {
     /// Forms the answer to `request`, which meets `fate`; `None` if there is none to send.
@@ -55,7 +56,8 @@ impl World {
         if status == 200 && read != Read::Domains {
             let stamp = self.stamp();
             let credential = request.credential.expect("who has none was refused");
-            self.people.credentials[credential].accepted = Some(stamp);
+            let generation = self.generation;
+            self.people.credentials[credential].holder.is_accepted(stamp, request.came, generation);
         }
         Some(self.form(request, extjs, status, formed))
     }

@@ -1,9 +1,5 @@
-//! What must hold of every answer that comes through forebay.
-//!
-//! A read is judged by what was promised before it began: each of its cells has a floor, the version that
-//! some client was told of before. Between the floor and the truth there may be a gap, whose width depends
-//! on who made the change: somebody behind forebay's back (the rule's lifetimes), or a write through forebay
-//! whose task runs on or whose outcome nobody knows (nothing but an answer that was on its way).
+//! What must hold of every answer that comes through forebay: what holds for every API ([`Showing`],
+//! [`super::acceptance`]), and what is special to this one.
 
 use std::io::Read as _;
 use std::time::Duration;
@@ -14,15 +10,12 @@ use forebay::rules::Sharing;
 use super::answers::without_cache_buster;
 use super::cells::{Cell, Read, Write};
 use super::client::Got;
-use super::people::{Standing, rights};
+use super::history::{Cause, Change, Stamp, Told, WriteRecord};
+use super::people::rights;
 use super::proxmox::FEED;
 use super::rules::{Allowed, Rules};
-use super::run::FIRST_BYTE;
-use super::world::{Answer, Cause, Change, Stamp, Told, World, WriteRecord};
-
-/// How far forebay's clock may have moved on between the last byte of an answer and the moment in which
-/// forebay took notice. The clock only moves when what was written has had many turns to be read.
-pub const SLACK: Duration = Duration::from_secs(1);
+use super::showing::{SHORTLY, SLACK, Seen, Showing};
+use super::world::{Answer, World};
 
 /// How soon what the feed tells is seen, if it is read every two seconds.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
@@ -32,10 +25,6 @@ const RECOVERS: Duration = Duration::from_secs(8);
 
 /// For how long what a task could change is kept while the feed is not read.
 pub const CEILING: Duration = Duration::from_secs(if FEED { 10 } else { 1_000_000 });
-
-/// The longest that an answer is kept which shows something in transition, or whose groups were written to
-/// lately.
-pub const SHORTLY: Duration = Duration::from_secs(1);
 
 /// A read that a client is about to send.
 pub struct Asked {
@@ -55,17 +44,6 @@ pub struct Asked {
     pub bodiless: bool,
     /// The floors when it began.
     floors: Vec<(Cell, usize)>,
-}
-
-/// What came of a request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Seen {
-    /// An answer of the API.
-    Answer,
-    /// An error of forebay's own.
-    Refused,
-    /// Nothing whole.
-    Lost,
 }
 
 impl World {
@@ -99,15 +77,12 @@ impl World {
         let Some(id) = self.origin_of(asked, got)? else { return Ok(Seen::Refused) };
         let path = asked.target.split('?').next().unwrap_or_default();
         let allowed = rules.of(path, None);
-        let accept_for = rules.accept_for;
         let answer = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
         if let Some(etag) = got.field("etag") {
             self.etags.insert(etag.to_owned(), id);
         }
         let judged = judge_bytes(asked, got, &answer)
-            .and_then(|()| self.judge_partition(asked, &answer, &allowed, accept_for, got))
-            .and_then(|()| self.judge_age(asked, &answer, &allowed, got))
-            .and_then(|()| self.judge_versions(asked, &answer, &allowed, got));
+            .and_then(|()| self.judge_showing(asked, &answer, &self.showing(asked, &answer, &allowed, got)));
         self.learn_from(asked, &answer, &allowed);
         self.answers.insert(id, answer);
         judged.map(|()| Seen::Answer)
@@ -116,7 +91,7 @@ impl World {
     /// A write begins.
     pub fn begin_write(&mut self, write: Write) -> usize {
         let generation = self.generation;
-        self.writes.push(WriteRecord { write, generation, executed: 0, delivered: None, settles: None });
+        self.writes.push(WriteRecord::new(write, generation));
         self.writes.len() - 1
     }
 
@@ -130,13 +105,11 @@ impl World {
         got: Option<&Got>,
         settle: Duration,
     ) -> Result<(Seen, Option<usize>), String> {
-        if self.writes[op].executed > 1 {
-            return Err(format!("write {op} was carried out {} times", self.writes[op].executed));
-        }
+        self.writes[op].judge(op)?;
         let Some(got) = got.filter(|got| got.whole) else { return Ok((Seen::Lost, None)) };
         let when = self.stamp();
         let Some(id) = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok()) else {
-            self.writes[op].delivered = Some((when, Told::Unknown));
+            self.writes[op].is_told(when, Told::Unknown, None);
             self.note(|| format!("nobody knows what became of write {op}: {}", got.status));
             return Ok((Seen::Refused, None));
         };
@@ -148,17 +121,14 @@ impl World {
             (answer.status, answer.names, answer.shows.clone(), answer.formed);
         let unknown = matches!(status, 502 | 504 | 596 | 599);
         let told = if unknown { Told::Unknown } else { Told::Outcome };
-        self.writes[op].delivered = Some((when, told));
-        if matches!(status, 200 | 500) {
-            self.writes[op].settles = Some((when, when.at.after(settle)));
-        }
+        self.writes[op].is_told(when, told, matches!(status, 200 | 500).then_some(settle));
         self.note(|| format!("write {op} of {credential} is told {status}, task {names:?}"));
-        let holder = &mut self.people.credentials[credential];
+        let holder = &mut self.people.credentials[credential].holder;
         // What can be provoked by anybody counts only for those whom the API let in before.
-        let counts = status != 400 || holder.told_accepted.is_some();
+        let counts = status != 400 || holder.was_let_in();
         match status {
-            200 => holder.wrote = Some((when, self.generation)),
-            401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(when)),
+            200 => holder.told_of_write(when, self.generation),
+            401 => holder.told_of_refusal(when),
             _ => {}
         }
         if status == 200 && matches!(self.writes[op].write, Write::Acl(_) | Write::User) {
@@ -189,20 +159,24 @@ impl World {
         }
     }
 
+    /// Who sees it, how old it is, and what is missing.
+    fn judge_showing(&self, asked: &Asked, answer: &Answer, showing: &Showing) -> Result<(), String> {
+        self.judge_partition(asked, answer, showing)?;
+        showing.judge_age()?;
+        showing.judge_versions(
+            (&answer.shows, &asked.floors),
+            |cell| &self.cells[cell.index()],
+            |change| self.judge_gap(showing, change),
+        )
+    }
+
     /// No byte crosses a partition, and nothing is shown to who is not accepted.
-    fn judge_partition(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        accept_for: Duration,
-        got: &Got,
-    ) -> Result<(), String> {
+    fn judge_partition(&self, asked: &Asked, answer: &Answer, showing: &Showing) -> Result<(), String> {
+        let allowed = showing.allowed;
         if answer.credential == asked.credential && answer.status != 200 {
             return Ok(());
         }
         let credentials = &self.people.credentials;
-        let holder = asked.credential.map(|credential| &credentials[credential]);
         let crossed = match (allowed.share, answer.status) {
             _ if answer.credential == asked.credential => false,
             // A failure, a refusal or what is not for sharing is for its own credential alone.
@@ -212,7 +186,7 @@ impl World {
                 let of = |credential: Option<usize>| credential.map(|c| credentials[c].principal);
                 of(answer.credential) != of(asked.credential)
             }
-            (Sharing::Rights, _) => !self.had_equal_rights(asked, answer, accept_for, got),
+            (Sharing::Rights, _) => !self.had_equal_rights(asked, answer, showing),
             _ => true,
         };
         if crossed {
@@ -224,28 +198,15 @@ impl World {
         if allowed.anonymous || answer.status != 200 {
             return Ok(());
         }
-        let Some(holder) = holder else { return Err("data for a caller without a credential".into()) };
-        let Some(accepted) = holder.accepted else {
-            return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
+        let Some(holder) = showing.holder else {
+            return Err("data for a caller without a credential".into());
         };
-        let now = self.now_for_acceptance(asked);
-        // For the last known state only the time counts in which the API answered.
-        let troubles = [self.last_outage, self.silence.last(asked.began.at.after(SLACK))];
-        let was_in = got.cache().contains("stale-if-error")
-            && troubles.into_iter().flatten().any(|trouble| trouble >= accepted.at);
-        let age = now.since(accepted.at);
-        if accepted < self.access_changed.unwrap_or(accepted)
-            && self.access_told.is_some_and(|t| t < asked.began)
-        {
+        let told = self.access_told.is_some_and(|told| told < asked.began);
+        let changed = self.access_changed.filter(|_| told);
+        if holder.accepted().zip(changed).is_some_and(|(accepted, changed)| accepted < changed) {
             return Err("data for a credential accepted before rights were changed".into());
         }
-        if !was_in && age > accept_for + SLACK {
-            return Err(format!("data for a credential whose acceptance is {age:?} old"));
-        }
-        if holder.told_refused.is_some_and(|told| told < asked.began) {
-            return Err("data for a credential whose holder was told that it is refused".into());
-        }
-        Ok(())
+        holder.judge(showing)
     }
 
     /// Whether somebody else fetched what was shown, and not because it is the same for everybody.
@@ -258,7 +219,7 @@ impl World {
     }
 
     /// Whether the API may have said of both, lately enough, that they may do the same.
-    fn had_equal_rights(&self, asked: &Asked, answer: &Answer, accept_for: Duration, got: &Got) -> bool {
+    fn had_equal_rights(&self, asked: &Asked, answer: &Answer, showing: &Showing) -> bool {
         let (Some(maker), Some(reader)) = (answer.credential, asked.credential) else { return false };
         let [maker, reader] = [maker, reader].map(|credential| self.people.credentials[credential].principal);
         if maker == reader {
@@ -266,12 +227,7 @@ impl World {
         }
         // Nothing was asked before the last change whose writer was told.
         let told = self.access_changed.filter(|_| self.access_told.is_some_and(|told| told < asked.began));
-        let since = |now: Timestamp| now.before(accept_for + SLACK);
-        let began = match got.cache().contains("stale-if-error") {
-            // In an outage words count as they did before.
-            true => since(answer.formed.at),
-            false => since(self.now_for_acceptance(asked)),
-        };
+        let began = showing.words_since(self.clock.now());
         let had = |principal: usize, from: Timestamp, until: Stamp| {
             let history = &self.cells[Cell::rights(principal).index()].history;
             let lasted = move |version: &usize| {
@@ -288,134 +244,68 @@ impl World {
         // What it was made with; or what was known of its maker then, and either is still or was again.
         let version = answer.shows.iter().find(|(cell, _)| *cell == Cell::rights(maker)).map(|(_, v)| *v);
         let made_with = version.map(|version| rights(maker, version));
-        let before = had(maker, since(answer.formed.at), answer.formed);
+        let before = had(maker, answer.formed.at.before(showing.allowed.accept_for + SLACK), answer.formed);
         let after = had(maker, began.max(answer.formed.at), asked.began);
         let known = before.into_iter().filter(|rights| began <= answer.formed.at || after.contains(rights));
         made_with.into_iter().chain(known).any(|rights| of_reader.contains(&rights))
     }
 
-    /// While the API is silent acceptance stands still, from its last answer on; while it says that it is
-    /// down, only the last known state is shown.
-    fn now_for_acceptance(&self, asked: &Asked) -> Timestamp {
-        let now = match self.last_pause.filter(|(_, end)| end.after(SLACK) >= asked.began.at) {
-            _ if self.last_answer <= asked.began.at.before(SLACK) => self.last_answer,
-            Some((start, _)) => start,
-            None => asked.began.at,
-        };
-        let last = self.silence.last(asked.began.at.after(SLACK));
-        let silent = last.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
-        if silent { now.min(asked.began.at) } else { asked.began.at }
-    }
-
-    /// Nothing is shown for longer than its rule allows.
-    fn judge_age(&self, asked: &Asked, answer: &Answer, allowed: &Allowed, got: &Got) -> Result<(), String> {
-        if asked.fresh && answer.formed < asked.began {
-            return Err("an answer from before the request, which asked for its own".into());
+    fn showing<'a>(
+        &'a self,
+        asked: &Asked,
+        answer: &Answer,
+        allowed: &'a Allowed,
+        got: &'a Got,
+    ) -> Showing<'a> {
+        Showing {
+            began: asked.began,
+            generation: asked.generation,
+            fresh: asked.fresh,
+            holder: asked.credential.map(|credential| &self.people.credentials[credential].holder),
+            formed: answer.formed,
+            sent: answer.sent,
+            status: answer.status,
+            is_brief: answer.in_transition || self.is_settling(asked, answer),
+            cache: got.cache(),
+            allowed,
+            answering: &self.answering,
         }
-        let Some(sent) = answer.sent else { return Ok(()) };
-        let age = asked.began.at.since(sent.at);
-        let in_outage = got.cache().contains("stale-if-error");
-        let wrote = asked.credential.and_then(|credential| self.people.credentials[credential].wrote);
-        if got.cache().contains("stale-")
-            && wrote.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
-        {
-            return Err("what has expired for somebody who wrote lately".into());
-        }
-        let most = match answer.status {
-            200 if in_outage => allowed.in_outage,
-            200 if answer.in_transition || self.is_settling(asked, answer) => allowed.kept.min(SHORTLY),
-            200 => allowed.kept,
-            _ => Duration::ZERO,
-        };
-        if age > most + SLACK {
-            return Err(format!("an answer {age:?} old, where {most:?} is allowed"));
-        }
-        Ok(())
     }
 
     /// Whether `answer` was formed while another node might have lagged behind a write that it shows.
     fn is_settling(&self, asked: &Asked, answer: &Answer) -> bool {
         answer.shows.iter().any(|(cell, version)| {
             let Cause::Write(op) = self.cells[cell.index()].history[*version].cause else { return false };
-            let record = &self.writes[op];
-            let still =
-                |(since, until): (Stamp, _)| answer.formed > since && answer.formed.at.after(SLACK) < until;
-            record.generation == asked.generation && record.settles.is_some_and(still)
+            self.writes[op].is_settling(answer.formed, asked.generation)
         })
     }
 
-    /// Nothing is shown that was the past when the request began.
-    fn judge_versions(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        got: &Got,
-    ) -> Result<(), String> {
-        for (cell, version) in &answer.shows {
-            let state = &self.cells[cell.index()];
-            let floor = asked.floors.iter().find(|(c, _)| c == cell).map_or(0, |(_, floor)| *floor);
-            if *version < floor {
-                return Err(format!(
-                    "the past: {cell} at {version}, after {floor} was promised by {}",
-                    state.promised_by
-                ));
-            }
-            for (missed, change) in state.history.iter().enumerate().skip(version + 1) {
-                if change.when > asked.began {
-                    break;
-                }
-                self.judge_gap(asked, answer, allowed, got, *change).map_err(|what| {
-                    format!("{what}: {cell} at {version} without {missed} by {:?}", change.cause)
-                })?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a change may be missing from an answer as old as this one.
-    fn judge_gap(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        got: &Got,
-        change: Change,
-    ) -> Result<(), String> {
-        let age = answer.sent.map_or(Duration::ZERO, |sent| asked.began.at.since(sent.at));
-        // What a forebay knew that was stopped since, the next one does not.
-        let told = |told: Option<(Stamp, u32)>| {
-            told.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
-        };
+    fn judge_gap(&self, showing: &Showing, change: Change) -> Result<(), String> {
+        let (began, kept) = (showing.began, showing.allowed.kept);
         let fed = |fed: Option<(Stamp, u32)>| {
-            fed.is_some_and(|(when, to)| when.at.after(SLACK) < asked.began.at && to == asked.generation)
+            fed.is_some_and(|(when, to)| when.at.after(SLACK) < began.at && to == showing.generation)
         };
-        let shortly = allowed.kept.min(SHORTLY);
         let most = match change.cause {
-            Cause::Write(op) => {
-                let record = &self.writes[op];
-                let known = told(record.delivered.map(|(when, _)| (when, record.generation)));
-                if known { shortly } else { allowed.kept }
-            }
+            Cause::Write(op) if showing.was_told(self.writes[op].told()) => kept.min(SHORTLY),
             Cause::BehindTask(task) => {
                 let task = &self.tasks[task];
-                if told(task.told_running) || fed(task.fed) { shortly } else { allowed.kept.min(CEILING) }
+                let known = showing.was_told(task.told_running) || fed(task.fed);
+                kept.min(if known { SHORTLY } else { CEILING })
             }
             Cause::Logged(line) if fed(self.log[line].fed) => Duration::ZERO,
-            Cause::Logged(_) => allowed.kept.min(CEILING),
-            Cause::Behind | Cause::Beginning => allowed.kept,
+            Cause::Logged(_) => kept.min(CEILING),
+            Cause::Write(_) | Cause::Behind | Cause::Beginning => kept,
         };
-        if got.cache().contains("stale-if-error") && most > Duration::ZERO {
-            return if age > allowed.in_outage + SLACK { Err(format!("{age:?} behind")) } else { Ok(()) };
-        }
-        if age > most + SLACK {
-            return Err(format!("{age:?} behind, where {most:?} is allowed"));
+        showing.judge_gap(most)?;
+        if showing.is_in_place_of_an_error() && most > Duration::ZERO {
+            return Ok(());
         }
         // While nothing breaks the feed tells in time.
-        let waited = asked.began.at.since(change.when.at);
+        let waited = began.at.since(change.when.at);
         let calm = self.calm_since.is_some_and(|calm| change.when.at > calm.after(RECOVERS));
         let shown_by_feed = matches!(change.cause, Cause::BehindTask(_) | Cause::Logged(_));
-        if self.has_feed && calm && shown_by_feed && age > SLACK && waited > SEEN_WITHIN + SLACK {
+        if self.has_feed && calm && shown_by_feed && showing.age() > SLACK && waited > SEEN_WITHIN + SLACK {
             return Err(format!("not seen for {waited:?}"));
         }
         Ok(())
@@ -440,10 +330,10 @@ impl World {
             }
         }
         if let Some(credential) = asked.credential {
-            let holder = &mut self.people.credentials[credential];
+            let holder = &mut self.people.credentials[credential].holder;
             match answer.status {
-                401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(stamp)),
-                200 if !allowed.anonymous => drop(holder.told_accepted.get_or_insert(stamp)),
+                401 => holder.told_of_refusal(stamp),
+                200 if !allowed.anonymous => holder.told_of_success(stamp),
                 _ => {}
             }
         }

@@ -9,8 +9,8 @@ use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 use parking_lot::Mutex;
 
+use super::answering::{Answering, Coming};
 use super::field::Field;
-use super::silence::Silence;
 use super::weather::{Fate, Weather};
 
 /// A request as the API reads it.
@@ -23,6 +23,10 @@ pub struct Request {
     pub credential: Option<usize>,
     /// The number of a write.
     pub write: Option<usize>,
+    /// When it came.
+    pub came: Timestamp,
+    /// Its number among all calls.
+    pub number: Coming,
 }
 
 /// An answer on its way.
@@ -83,8 +87,8 @@ pub trait Model: Send + Sized + 'static {
     fn credential(&self, line: &str) -> Option<usize>;
     /// A request has come.
     fn treat(&mut self, request: &Request) -> Treatment;
-    /// When it gave no answer in time.
-    fn silence(&mut self) -> &mut Silence;
+    /// What became of every call.
+    fn answering(&mut self) -> &mut Answering;
     /// Carries a request out and forms its answer; `None` if there is none to send.
     fn answer(&mut self, request: &Request, fate: Fate) -> Option<Reply>;
     /// The last byte of an answer was written, or of the part of it that was sent; whether the connection ends.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use fastrand::Rng;
 
+use super::acceptance::Holder;
 use super::cells::PRINCIPALS;
-use super::world::Stamp;
+use super::history::Stamp;
 
 /// What the API makes of a credential.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,22 +21,14 @@ pub enum Standing {
     Forged,
 }
 
-/// A credential, and what is known of it.
+/// A credential.
 pub struct Credential {
     /// Whose it is, or claims to be.
     pub principal: usize,
     /// The line of a request that carries it.
     pub field: String,
-    /// What the API makes of it.
-    pub standing: Standing,
-    /// When the API last formed an answer that accepted it.
-    pub accepted: Option<Stamp>,
-    /// When its holder was first told that it is refused.
-    pub told_refused: Option<Stamp>,
-    /// When a client was first told a success with it.
-    pub told_accepted: Option<Stamp>,
-    /// When a client was last told that a write with it succeeded, and through which forebay.
-    pub wrote: Option<(Stamp, u32)>,
+    /// What is known of it.
+    pub holder: Holder,
 }
 
 /// Everybody.
@@ -73,7 +66,7 @@ impl People {
 
     /// Whether the API accepts a credential.
     pub fn is_valid(&self, credential: usize) -> bool {
-        matches!(self.credentials[credential].standing, Standing::Valid | Standing::Own)
+        matches!(self.credentials[credential].holder.standing, Standing::Valid | Standing::Own)
     }
 
     /// A new credential of `principal`, or one that claims to be.
@@ -90,15 +83,7 @@ impl People {
             format!("Cookie: PVEAuthCookie=PVE:{name}:{wall:08X}::{secret}")
         };
         self.by_field.insert(field.to_ascii_lowercase(), place);
-        self.credentials.push(Credential {
-            principal,
-            field,
-            standing,
-            accepted: None,
-            told_refused: None,
-            told_accepted: None,
-            wrote: None,
-        });
+        self.credentials.push(Credential { principal, field, holder: Holder::new(standing) });
         place
     }
 
@@ -124,14 +109,14 @@ impl People {
 
     fn any(&self, rng: &mut Rng, wanted: impl Fn(Standing) -> bool) -> Option<usize> {
         let found: Vec<usize> =
-            (0..self.credentials.len()).filter(|c| wanted(self.credentials[*c].standing)).collect();
+            (0..self.credentials.len()).filter(|c| wanted(self.credentials[*c].holder.standing)).collect();
         (!found.is_empty()).then(|| found[rng.usize(..found.len())])
     }
 
     /// Ends a credential; its principal gets another.
     pub fn revoke(&mut self, credential: usize, when: Stamp, rng: &mut Rng) {
         let held = &mut self.credentials[credential];
-        held.standing = Standing::Revoked(when);
+        held.holder.standing = Standing::Revoked(when);
         let principal = held.principal;
         self.issue(principal, Standing::Valid, rng);
     }

@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use fastrand::Rng;
 
 use super::cells::{Cell, GUESTS, NODES, PASSING_GUESTS, POOLS, PRINCIPALS, Read, STORAGES, Shape, Write};
-use super::check::Seen;
 use super::client::Connection;
+use super::showing::Seen;
 use super::world::World;
 
 /// Principals that never write, so that they may have the last known state in an outage.

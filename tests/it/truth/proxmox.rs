@@ -8,12 +8,12 @@ use forebay::clock::{Clock, Timestamp};
 use forebay::dialect::Dialect;
 use forebay::rules::{RuleSet, Sharing};
 
+use super::answering::Answering;
 use super::check::CEILING;
 use super::field::Tally;
 use super::model::{Model, Reply, Request, Treatment};
 use super::plan::{Client, Field};
 use super::run::{self, Setup};
-use super::silence::Silence;
 use super::weather::{Climate, Fate, Statuses, Weather};
 use super::world::World;
 
@@ -105,16 +105,13 @@ impl Model for World {
         self.people.of_field(line)
     }
 
-    fn silence(&mut self) -> &mut Silence {
-        &mut self.silence
+    fn answering(&mut self) -> &mut Answering {
+        &mut self.answering
     }
 
     fn treat(&mut self, request: &Request) -> Treatment {
         let weather = self.weather;
         let fate = Fate::draw(&weather, &STATUSES, request.write.is_some(), &mut self.rng);
-        if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
-            self.silence.note(self.clock.now());
-        }
         let mut hold = || if self.rng.f32() < weather.hold { self.rng.u64(1..40) } else { 0 };
         // Its watch is not held, so that it can be said how soon it has the news.
         match request.credential == Some(self.people.own) {
@@ -129,10 +126,6 @@ impl Model for World {
 
     fn sent(&mut self, reply: &Reply, cut: bool) -> bool {
         let stamp = self.stamp();
-        if stamp.at > self.last_answer {
-            self.last_pause = Some((self.last_answer, stamp.at));
-        }
-        self.last_answer = stamp.at;
         if let Some(answer) = self.answers.get_mut(&reply.id) {
             answer.sent = Some(stamp);
         }

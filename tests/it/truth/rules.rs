@@ -12,8 +12,7 @@ const UNKNOWN: Duration = Duration::from_secs(3);
 pub struct Rules {
     /// The rules of each.
     pub sets: Vec<RuleSet>,
-    /// For how long the API's acceptance of a credential counts.
-    pub accept_for: Duration,
+    accept_for: Duration,
     known: HashMap<String, Allowed>,
 }
 
@@ -28,6 +27,8 @@ pub struct Allowed {
     pub share: Sharing,
     /// Whether it says nothing of the credential.
     pub anonymous: bool,
+    /// For how long the API's acceptance of a credential counts.
+    pub accept_for: Duration,
 }
 
 impl Rules {
@@ -43,12 +44,7 @@ impl Rules {
         if let Some(allowed) = self.known.get(&name) {
             return *allowed;
         }
-        let nothing = Allowed {
-            kept: Duration::ZERO,
-            in_outage: Duration::ZERO,
-            share: Sharing::Credential,
-            anonymous: true,
-        };
+        let nothing = Allowed { anonymous: true, ..self.nothing() };
         let rules = self.sets.iter().filter_map(|set| Some(set.read(path, query)?.rule));
         let allowed = rules.fold(nothing, |most, rule| {
             let (fresh, kept) = match rule.reuse {
@@ -61,6 +57,7 @@ impl Rules {
                 in_outage: most.in_outage.max(fresh + or_none(rule.stale_if_error)),
                 share: rule.share,
                 anonymous: rule.anonymous,
+                ..most
             }
         });
         self.known.insert(name, allowed);
@@ -69,6 +66,17 @@ impl Rules {
 }
 
 impl Rules {
+    /// What is allowed for what no rule keeps: nothing.
+    pub fn nothing(&self) -> Allowed {
+        Allowed {
+            kept: Duration::ZERO,
+            in_outage: Duration::ZERO,
+            share: Sharing::Credential,
+            anonymous: false,
+            accept_for: self.accept_for,
+        }
+    }
+
     /// For how long after `method` on `path` the API's nodes may disagree, by all of the configurations.
     pub fn settle(&self, method: &str, path: &str) -> Duration {
         let method = method.parse().expect("a method");

@@ -36,7 +36,7 @@ const STILL: u32 = 64;
 const TURNS: u32 = 8;
 
 /// How far it then moves once that has happened a few times in turn.
-const STRIDE: Duration = Duration::from_millis(400);
+pub const STRIDE: Duration = Duration::from_millis(400);
 
 /// How many requests a phase of the weather has.
 const PHASE: u64 = 700;

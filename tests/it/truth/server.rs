@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use forebay::clock::Timestamp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::answering::{Answering, Coming, How};
 use super::model::{Model, Reply, Request, Shared, Treatment};
 use super::weather::{Effect, Fate};
 
@@ -43,32 +43,31 @@ impl Server {
 async fn serve<W: Model>(mut stream: TcpStream, world: Shared<W>, steps: Steps) {
     let mut unread = Vec::with_capacity(2048);
     while let Some(request) = next(&mut stream, &mut unread, &world).await {
-        let (Treatment { fate, before, after }, came) = {
+        let Treatment { fate, before, after } = {
             let mut world = world.lock();
-            let now = world.clock().now();
-            world.silence().hold(now);
             world.advance_step();
             steps.send_replace(world.step());
-            (world.treat(&request), now)
+            world.treat(&request)
         };
-        held(&world, &steps, before).await;
+        let call = Underway { stream: &stream, world: &world, steps: &steps, number: request.number };
+        call.held(before).await;
         // What breaks before the request took effect, with nothing done.
         if matches!(fate, Fate::Reset(Effect::Never)) {
-            let_go(&world, came);
+            call.ends(How::Silent);
             return reset(stream);
         }
         let reply = world.lock().answer(&request, fate);
-        held(&world, &steps, after).await;
-        let_go(&world, came);
+        call.held(after).await;
         let Some(reply) = reply else {
             if matches!(fate, Fate::Silence(_)) {
                 // Forebay gives up and closes.
-                let mut rest = [0; 16];
-                while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {}
+                call.given_up().await;
                 return;
             }
+            call.ends(How::Silent);
             return reset(stream);
         };
+        call.ends(Answering::by_status(reply.status));
         let bytes = on_wire(&reply, request.method == "HEAD");
         let cut = matches!(fate, Fate::Cut(_));
         let end = if cut { bytes.len() - 8 } else { bytes.len() };
@@ -85,19 +84,46 @@ async fn serve<W: Model>(mut stream: TcpStream, world: Shared<W>, steps: Steps) 
     }
 }
 
-/// Waits for `count` more steps.
-async fn held<W: Model>(world: &Shared<W>, steps: &Steps, count: u64) {
-    if count > 0 {
-        let until = world.lock().step() + count;
-        let passed = steps.subscribe().wait_for(|step| *step >= until).await.is_ok();
-        assert!(passed, "the sender lives as long as the server");
-    }
+/// A call that has come and is not answered yet.
+struct Underway<'a, W> {
+    stream: &'a TcpStream,
+    world: &'a Shared<W>,
+    steps: &'a Steps,
+    number: Coming,
 }
 
-fn let_go<W: Model>(world: &Shared<W>, came: Timestamp) {
-    let mut world = world.lock();
-    let now = world.clock().now();
-    world.silence().let_go(came, now);
+impl<W: Model> Underway<'_, W> {
+    /// Waits for `count` more steps, and takes note if forebay does not.
+    async fn held(&self, count: u64) {
+        if count == 0 {
+            return;
+        }
+        let until = self.world.lock().step() + count;
+        let mut steps = self.steps.subscribe();
+        let over = async { steps.wait_for(|step| *step >= until).await.is_ok() };
+        let mut over = std::pin::pin!(over);
+        let passed = tokio::select! {
+            biased;
+            passed = &mut over => passed,
+            () = self.given_up() => over.await,
+        };
+        assert!(passed, "the sender lives as long as the server");
+    }
+
+    /// Waits until forebay has closed the connection, and takes note.
+    async fn given_up(&self) {
+        // Nothing more is sent before the answer.
+        while self.stream.peek(&mut [0]).await.is_ok_and(|count| count > 0) {
+            tokio::task::yield_now().await;
+        }
+        self.ends(How::Silent);
+    }
+
+    fn ends(&self, how: How) {
+        let mut world = self.world.lock();
+        let now = world.clock().now();
+        world.answering().ends(self.number, now, how);
+    }
 }
 
 fn reset(stream: TcpStream) {
@@ -157,5 +183,8 @@ async fn next<W: Model>(stream: &mut TcpStream, unread: &mut Vec<u8>, world: &Sh
         }
     }
     unread.drain(..end + length);
-    Some(Request { method, target, credential, write })
+    let mut world = world.lock();
+    let came = world.clock().now();
+    let number = world.answering().comes(came);
+    Some(Request { method, target, credential, write, came, number })
 }

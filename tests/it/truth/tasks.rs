@@ -1,7 +1,8 @@
 //! The tasks of the API: begun by a request, they change something at some time before they end.
 
 use super::cells::{Cell, Write, node_name};
-use super::world::{Cause, Due, Event, LogLine, Stamp, World};
+use super::history::{Cause, Stamp};
+use super::world::{Due, Event, LogLine, World};
 
 /// A task of the API.
 pub struct Task {

@@ -1,5 +1,7 @@
 //! What goes wrong at the API and on the way, and how often.
 
+use std::time::Duration;
+
 use fastrand::Rng;
 
 /// How likely each trouble is for one request, and how far one tick moves the clock.
@@ -15,7 +17,8 @@ pub struct Weather {
     pub write: f32,
     /// A client leaves before its answer comes.
     pub leave: f32,
-    /// Milliseconds of a tick: less than the slack of the check, since an answer may be on its way.
+    /// Milliseconds of a tick: less than the slack of the check, since an answer may be on its way (a test of
+    /// [`super::showing`] holds it).
     pub tick: u64,
     /// Every call fails.
     pub outage: bool,
@@ -55,25 +58,15 @@ impl Weather {
 
     /// The weather of a phase.
     pub fn any(climate: Climate, rng: &mut Rng) -> Weather {
-        let kinds: &[Weather] = match climate {
-            Climate::Mixed => &[
-                Weather::CALM,
-                Weather::BUSY,
-                Weather::BUSY,
-                Weather::SLOW,
-                Weather::ROUGH,
-                Weather::ROUGH,
-                Weather::BEHIND,
-                Weather::DOWN,
-            ],
-            Climate::Unseen => &[Weather::UNSEEN, Weather::UNSEEN, Weather::UNSEEN, Weather::CALM],
-            Climate::Lost => &[Weather::LOST, Weather::LOST, Weather::LOST, Weather::CALM],
-            Climate::Rights => {
-                &[Weather::RIGHTS, Weather::RIGHTS, Weather::AGES, Weather::AGES, Weather::DOWN]
-            }
-        };
+        let kinds = climate.kinds();
         kinds[rng.usize(..kinds.len())]
     }
+}
+
+/// The ticks of all weather.
+pub fn ticks() -> impl Iterator<Item = Duration> {
+    let all = [Climate::Mixed, Climate::Unseen, Climate::Lost, Climate::Rights];
+    all.into_iter().flat_map(Climate::kinds).map(|weather| Duration::from_millis(weather.tick))
 }
 
 /// Which weather there is in a run: some mistakes show only where little else happens for long.
@@ -90,6 +83,26 @@ pub enum Climate {
 }
 
 impl Climate {
+    fn kinds(self) -> &'static [Weather] {
+        match self {
+            Climate::Mixed => &[
+                Weather::CALM,
+                Weather::BUSY,
+                Weather::BUSY,
+                Weather::SLOW,
+                Weather::ROUGH,
+                Weather::ROUGH,
+                Weather::BEHIND,
+                Weather::DOWN,
+            ],
+            Climate::Unseen => &[Weather::UNSEEN, Weather::UNSEEN, Weather::UNSEEN, Weather::CALM],
+            Climate::Lost => &[Weather::LOST, Weather::LOST, Weather::LOST, Weather::CALM],
+            Climate::Rights => {
+                &[Weather::RIGHTS, Weather::RIGHTS, Weather::AGES, Weather::AGES, Weather::DOWN]
+            }
+        }
+    }
+
     /// That of a seed. Half of all have a feed, and half share by rights.
     pub fn of(seed: u64) -> Self {
         match seed % 8 {

@@ -1,8 +1,5 @@
-//! The state of the model: what is in effect at the API at every moment, what the clients were told of it,
-//! and the order of it all.
-//!
-//! Every event takes the next number of one counter under one lock, so what came before what is a fact and
-//! not a measurement. Times are those of forebay's own clock, which the test moves.
+//! The state of the model: its cells and all that happened to them ([`super::history`]), tasks, credentials and
+//! the answers that it gave.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,62 +8,12 @@ use bytes::Bytes;
 use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 
+use super::answering::Answering;
 use super::cells::{Cell, GUESTS, PASSING_GUESTS, PRINCIPALS, Read, Shape, Write, node_of, vmid};
+use super::history::{Cause, CellState, Change, Stamp, WriteRecord, milliseconds};
 use super::people::People;
-use super::silence::Silence;
 use super::tasks::Task;
 use super::weather::Weather;
-
-/// When something happened: in which order, and at which time.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Stamp {
-    /// The number among all events.
-    pub tick: u64,
-    /// The time on forebay's clock.
-    pub at: Timestamp,
-}
-
-/// Who changed a cell.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Cause {
-    /// It was so in the beginning.
-    Beginning,
-    /// Somebody who does not use forebay, at once.
-    Behind,
-    /// The same, and this line of the cluster's log tells of it.
-    Logged(usize),
-    /// A task that somebody started who does not use forebay.
-    BehindTask(usize),
-    /// A write through forebay, itself or its task.
-    Write(usize),
-}
-
-/// One version of a cell.
-#[derive(Clone, Copy, Debug)]
-pub struct Change {
-    /// Since when.
-    pub when: Stamp,
-    /// By whom.
-    pub cause: Cause,
-}
-
-/// A cell: its versions so far, and the oldest that may still be shown.
-#[derive(Default)]
-pub struct CellState {
-    /// The versions; the last is in effect.
-    pub history: Vec<Change>,
-    /// The version that clients were promised.
-    pub floor: usize,
-    /// What promised it, for the report.
-    pub promised_by: String,
-}
-
-impl CellState {
-    /// The version in effect.
-    pub fn version(&self) -> usize {
-        self.history.len() - 1
-    }
-}
 
 /// An answer that the API formed. What it is for and what it shows is known here alone; the answer carries
 /// its number, which nobody could guess.
@@ -95,29 +42,6 @@ pub struct Answer {
     pub in_transition: bool,
     /// Its content.
     pub body: Bytes,
-}
-
-/// What is known of a write that a client sent.
-pub struct WriteRecord {
-    /// The write.
-    pub write: Write,
-    /// The forebay that it was sent to.
-    pub generation: u32,
-    /// How often the API carried it out.
-    pub executed: u32,
-    /// When its client learnt how it went, if it did, and what.
-    pub delivered: Option<(Stamp, Told)>,
-    /// From when to when what it changed is kept shortly.
-    pub settles: Option<(Stamp, Timestamp)>,
-}
-
-/// What a client learnt of its write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Told {
-    /// How it went.
-    Outcome,
-    /// That nobody knows.
-    Unknown,
 }
 
 /// A line of the cluster's log.
@@ -171,7 +95,7 @@ pub struct World {
     /// The tasks by their id.
     pub by_upid: HashMap<String, usize>,
     /// Every write.
-    pub writes: Vec<WriteRecord>,
+    pub writes: Vec<WriteRecord<Write>>,
     /// The cells that are written to and looked at most.
     pub focus: Vec<Cell>,
     /// The reads that are asked for most.
@@ -196,14 +120,8 @@ pub struct World {
     pub has_feed: bool,
     /// Since when nothing breaks and time moves evenly.
     pub calm_since: Option<Timestamp>,
-    /// When the API was last down.
-    pub last_outage: Option<Timestamp>,
-    /// When the API left calls without an answer in time.
-    pub silence: Silence,
-    /// When the API last sent an answer.
-    pub last_answer: Timestamp,
-    /// The last time without any answer: from when to when.
-    pub last_pause: Option<(Timestamp, Timestamp)>,
+    /// What became of every call.
+    pub answering: Answering,
     pub(super) due: Vec<Due>,
     traced: usize,
 }
@@ -252,10 +170,7 @@ impl World {
             access_told: None,
             has_feed: false,
             calm_since: None,
-            last_outage: None,
-            silence: Silence::default(),
-            last_answer: clock.now(),
-            last_pause: None,
+            answering: Answering::default(),
             due: Vec::new(),
             traced: super::number("FOREBAY_TRACE").map_or(TRACED, |number| number as usize),
             clock,
@@ -316,7 +231,7 @@ impl World {
         if self.trace.len() >= self.traced {
             self.trace.pop_front();
         }
-        let at = self.clock.now().as_nanos() / 1_000_000 % 1_000_000_000;
+        let at = milliseconds(self.clock.now());
         let line = format!("{:>7} {at:>9} ms  {}", self.ticks, text());
         self.trace.push_back(line);
     }
@@ -324,9 +239,6 @@ impl World {
     /// One more request or tick: what is due happens, and the neighbours may do something.
     pub fn advance_step(&mut self) {
         self.step += 1;
-        if self.weather.outage {
-            self.last_outage = Some(self.clock.now());
-        }
         self.run_due(self.clock.now());
         if self.rng.f32() < self.weather.behind {
             self.neighbour();
@@ -432,29 +344,12 @@ impl World {
 
     /// Promises that from now on `cell` is shown at `version` or later.
     pub fn promise(&mut self, cell: Cell, version: usize, by: &str) {
-        let state = &mut self.cells[cell.index()];
-        if version > state.floor {
-            state.floor = version;
-            state.promised_by = by.to_owned();
-        }
+        self.cells[cell.index()].promise(version, by);
     }
 
     /// All that is known of `cell`, and what happened lately.
     pub fn report(&self, cells: &[Cell]) -> String {
-        let mut text = String::new();
-        for cell in cells {
-            let state = &self.cells[cell.index()];
-            text += &format!(
-                "{cell}: {} in effect, {} promised by {}\n",
-                state.version(),
-                state.floor,
-                state.promised_by
-            );
-            for (version, change) in state.history.iter().enumerate().rev().take(5) {
-                let at = change.when.at.as_nanos() / 1_000_000 % 1_000_000_000;
-                text += &format!("  {version}: {} {at} ms {:?}\n", change.when.tick, change.cause);
-            }
-        }
+        let mut text: String = cells.iter().map(|cell| self.cells[cell.index()].report(cell)).collect();
         self.trace.iter().for_each(|line| text += &format!("{line}\n"));
         text
     }

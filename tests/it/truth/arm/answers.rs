@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::super::history::Cause;
 use super::super::model::{Reply, Request};
 use super::super::people::Standing;
 use super::super::weather::{Effect, Fate};
@@ -95,14 +96,16 @@ impl World {
             && !read.is_for_everyone()
         {
             let stamp = self.stamp();
-            self.people.credentials[credential].accepted = Some(stamp);
+            let generation = self.generation;
+            self.people.credentials[credential].holder.is_accepted(stamp, request.came, generation);
         }
         Some(self.form(request, status, formed))
     }
 
     /// A 401: a token that was taken back is challenged for another.
     fn refuse(&mut self, request: &Request) -> Reply {
-        let standing = request.credential.map(|credential| self.people.credentials[credential].standing);
+        let standing =
+            request.credential.map(|credential| self.people.credentials[credential].holder.standing);
         let challenge = match standing {
             Some(Standing::Revoked(_)) => r#"Bearer error="insufficient_claims", claims="eyJ9""#,
             _ => r#"Bearer error="invalid_token""#,
@@ -249,7 +252,7 @@ impl World {
         self.write_down(|| format!("write {op} arrives and meets {fate:?}"));
         let shapes = write.shapes();
         let shape = shapes[self.rng.usize(..shapes.len())];
-        let cause = super::super::world::Cause::Write(op);
+        let cause = Cause::Write(op);
         let is_refused = matches!(fate, Fate::Refused(..));
         let mut formed = Formed::default();
         let mut status = 200;

@@ -8,10 +8,10 @@ use forebay::clock::{Clock, Timestamp};
 use forebay::config::Settings;
 
 use super::super::Found;
+use super::super::answering::Answering;
 use super::super::field::Field;
 use super::super::model::{Model, Reply, Request, Treatment};
 use super::super::run::{self, Setup};
-use super::super::silence::Silence;
 use super::super::weather::{Climate, Fate, Statuses, Weather};
 use super::plan::Client;
 use super::world::World;
@@ -88,16 +88,13 @@ impl Model for World {
         self.people.of_field(line)
     }
 
-    fn silence(&mut self) -> &mut Silence {
-        &mut self.silence
+    fn answering(&mut self) -> &mut Answering {
+        &mut self.answering
     }
 
     fn treat(&mut self, request: &Request) -> Treatment {
         let weather = self.weather;
         let fate = Fate::draw(&weather, &STATUSES, request.write.is_some(), &mut self.rng);
-        if matches!(fate, Fate::Silence(_) | Fate::Reset(_)) {
-            self.silence.note(self.clock.now());
-        }
         let mut hold = || if self.rng.f32() < weather.hold { self.rng.u64(1..40) } else { 0 };
         Treatment { fate, before: hold(), after: hold() }
     }
@@ -108,10 +105,6 @@ impl Model for World {
 
     fn sent(&mut self, reply: &Reply, _cut: bool) -> bool {
         let stamp = self.stamp();
-        if stamp.at > self.last_answer {
-            self.last_pause = Some((self.last_answer, stamp.at));
-        }
-        self.last_answer = stamp.at;
         if let Some(answer) = self.answers.get_mut(&reply.id) {
             answer.sent = Some(stamp);
         }

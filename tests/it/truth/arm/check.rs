@@ -1,24 +1,21 @@
-//! What must hold of every answer that comes through forebay. The same as for Proxmox, without a feed: what
-//! somebody does behind forebay's back shows within the lifetimes.
+//! What must hold of every answer that comes through forebay: what holds for every API ([`Showing`],
+//! [`super::super::acceptance`]), and what is special to this one. There is no feed: what somebody does behind
+//! forebay's back shows within the lifetimes.
 
 use std::io::Read as _;
 use std::time::Duration;
 
-use forebay::clock::Timestamp;
 use forebay::rules::Sharing;
 
 use super::super::client::Got;
-use super::super::people::Standing;
+use super::super::history::{Cause, Change, Stamp, Told, WriteRecord};
 use super::super::rules::{Allowed, Rules};
-use super::super::run::FIRST_BYTE;
-use super::super::world::{Cause, Change, Stamp, Told};
+use super::super::showing::{SHORTLY, Seen, Showing};
 use super::answers::FOREBAY;
 use super::cells::Cell;
 use super::reads::Read;
-use super::world::{Answer, LEAST_SETTLE, World, WriteRecord};
+use super::world::{Answer, LEAST_SETTLE, World};
 use super::writes::{Address, Write};
-
-pub use super::super::check::{SHORTLY, SLACK, Seen};
 
 /// A read that a client is about to send.
 pub struct Asked {
@@ -88,21 +85,13 @@ impl World {
         let Some(id) = origin_of(asked, got)? else { return nothing(Seen::Refused) };
         let (path, query) = plain(&asked.target);
         let allowed = match asked.read.is_posted() {
-            true => Allowed {
-                kept: Duration::ZERO,
-                in_outage: Duration::ZERO,
-                share: Sharing::Credential,
-                anonymous: false,
-            },
+            true => rules.nothing(),
             false => rules.of(&path, Some(&query)),
         };
-        let accept_for = rules.accept_for;
         let answer = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
         let judged = judge_bytes(asked, got, &answer)
             .and_then(|()| judge_addresses(got))
-            .and_then(|()| self.judge_partition(asked, &answer, &allowed, accept_for, got))
-            .and_then(|()| self.judge_age(asked, &answer, &allowed, got))
-            .and_then(|()| self.judge_versions(asked, &answer, &allowed, got));
+            .and_then(|()| self.judge_showing(asked, &answer, &self.showing(asked, &answer, &allowed, got)));
         self.learn_from(asked, &answer, &allowed);
         let next = next_page(asked, got, &answer);
         self.answers.insert(id, answer);
@@ -112,7 +101,7 @@ impl World {
     /// A write begins.
     pub fn begin_write(&mut self, write: Write) -> usize {
         let generation = self.generation;
-        self.writes.push(WriteRecord { write, generation, executed: 0, delivered: None, settles: None });
+        self.writes.push(WriteRecord::new(write, generation));
         self.writes.len() - 1
     }
 
@@ -126,13 +115,11 @@ impl World {
         got: Option<&Got>,
         settle: Duration,
     ) -> Result<(Seen, Option<usize>), String> {
-        if self.writes[op].executed > 1 {
-            return Err(format!("write {op} was carried out {} times", self.writes[op].executed));
-        }
+        self.writes[op].judge(op)?;
         let Some(got) = got.filter(|got| got.whole) else { return Ok((Seen::Lost, None)) };
         let when = self.stamp();
         let Some(id) = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok()) else {
-            self.writes[op].delivered = Some((when, Told::Unknown));
+            self.writes[op].is_told(when, Told::Unknown, None);
             self.write_down(|| format!("nobody knows what became of write {op}: {}", got.status));
             return Ok((Seen::Refused, None));
         };
@@ -144,18 +131,16 @@ impl World {
         let (status, names, shows) = (answer.status, answer.names, answer.shows.clone());
         let unknown = matches!(status, 502 | 504);
         let told = if unknown { Told::Unknown } else { Told::Outcome };
-        self.writes[op].delivered = Some((when, told));
         let is_done = (200..300).contains(&status);
-        if is_done || matches!(status, 409 | 412 | 500) {
-            self.writes[op].settles = Some((when, when.at.after(settle.max(LEAST_SETTLE))));
-        }
+        let settles = (is_done || matches!(status, 409 | 412 | 500)).then(|| settle.max(LEAST_SETTLE));
+        self.writes[op].is_told(when, told, settles);
         self.write_down(|| format!("write {op} of {credential} is told {status}, operation {names:?}"));
-        let holder = &mut self.people.credentials[credential];
+        let holder = &mut self.people.credentials[credential].holder;
         // What can be provoked by anybody counts only for those whom the API let in before.
-        let counts = status != 400 || holder.told_accepted.is_some();
+        let counts = status != 400 || holder.was_let_in();
         match status {
-            200..300 => holder.wrote = Some((when, self.generation)),
-            401 if holder.standing != Standing::Valid => drop(holder.told_refused.get_or_insert(when)),
+            200..300 => holder.told_of_write(when, self.generation),
+            401 => holder.told_of_refusal(when),
             _ => {}
         }
         for (cell, version) in shows.into_iter().filter(|_| counts && !unknown) {
@@ -164,15 +149,23 @@ impl World {
         Ok((Seen::Answer, names.filter(|_| is_done)))
     }
 
+    /// Who sees it, how old it is, and what is missing.
+    fn judge_showing(&self, asked: &Asked, answer: &Answer, showing: &Showing) -> Result<(), String> {
+        self.judge_partition(asked, answer, showing)?;
+        showing.judge_age()?;
+        if asked.after.is_some_and(|after| answer.formed < after) {
+            return Err("a page that is older than the one before it".into());
+        }
+        showing.judge_versions(
+            (&answer.shows, &asked.floors),
+            |cell| &self.cells[cell.index()],
+            |change| self.judge_gap(showing, change),
+        )
+    }
+
     /// No byte crosses a partition, and nothing is shown to who is not accepted.
-    fn judge_partition(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        accept_for: Duration,
-        got: &Got,
-    ) -> Result<(), String> {
+    fn judge_partition(&self, asked: &Asked, answer: &Answer, showing: &Showing) -> Result<(), String> {
+        let allowed = showing.allowed;
         let is_success = answer.status < 300;
         if answer.credential == asked.credential && !is_success {
             return Ok(());
@@ -196,21 +189,7 @@ impl World {
         }
         let holder = asked.credential.map(|credential| &self.people.credentials[credential]);
         let Some(holder) = holder else { return Err("data for a caller without a token".into()) };
-        let Some(accepted) = holder.accepted else {
-            return Err(format!("data for a credential that the API never accepted: {:?}", holder.standing));
-        };
-        let now = self.now_for_acceptance(asked);
-        // For the last known state only the time counts in which the API answered.
-        let troubles = [self.last_outage, self.silence.last(asked.began.at.after(SLACK))];
-        let was_in = got.cache().contains("stale-if-error")
-            && troubles.into_iter().flatten().any(|trouble| trouble >= accepted.at);
-        let age = now.since(accepted.at);
-        if !was_in && age > accept_for + SLACK {
-            return Err(format!("data for a credential whose acceptance is {age:?} old"));
-        }
-        if holder.told_refused.is_some_and(|told| told < asked.began) {
-            return Err("data for a credential whose holder was told that it is refused".into());
-        }
+        holder.holder.judge(showing)?;
         // What the API formed before knew nothing of the end that has come.
         if answer.formed < asked.began && asked.wall >= holder.ends {
             return Err("data for a token that has ended by itself".into());
@@ -218,119 +197,44 @@ impl World {
         Ok(())
     }
 
-    /// While the API is silent acceptance stands still, from its last answer on; while it says that it is
-    /// down, only the last known state is shown.
-    fn now_for_acceptance(&self, asked: &Asked) -> Timestamp {
-        let now = match self.last_pause.filter(|(_, end)| end.after(SLACK) >= asked.began.at) {
-            _ if self.last_answer <= asked.began.at.before(SLACK) => self.last_answer,
-            Some((start, _)) => start,
-            None => asked.began.at,
-        };
-        let last = self.silence.last(asked.began.at.after(SLACK));
-        let silent = last.is_some_and(|last| last.after(FIRST_BYTE + SLACK) >= now);
-        if silent { now.min(asked.began.at) } else { asked.began.at }
-    }
-
-    /// Nothing is shown for longer than its rule allows, nor behind a page that is newer.
-    fn judge_age(&self, asked: &Asked, answer: &Answer, allowed: &Allowed, got: &Got) -> Result<(), String> {
-        if asked.fresh && answer.formed < asked.began {
-            return Err("an answer from before the request, which asked for its own".into());
+    fn showing<'a>(
+        &'a self,
+        asked: &Asked,
+        answer: &Answer,
+        allowed: &'a Allowed,
+        got: &'a Got,
+    ) -> Showing<'a> {
+        Showing {
+            began: asked.began,
+            generation: asked.generation,
+            fresh: asked.fresh,
+            holder: asked.credential.map(|credential| &self.people.credentials[credential].holder),
+            formed: answer.formed,
+            sent: answer.sent,
+            status: answer.status,
+            is_brief: answer.moves || self.is_settling(asked, answer),
+            cache: got.cache(),
+            allowed,
+            answering: &self.answering,
         }
-        if let Some(after) = asked.after
-            && answer.formed < after
-        {
-            return Err("a page that is older than the one before it".into());
-        }
-        let Some(sent) = answer.sent else { return Ok(()) };
-        let age = asked.began.at.since(sent.at);
-        let in_outage = got.cache().contains("stale-if-error");
-        let wrote = asked.credential.and_then(|credential| self.people.credentials[credential].wrote);
-        if got.cache().contains("stale-")
-            && wrote.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
-        {
-            return Err("what has expired for somebody who wrote lately".into());
-        }
-        let most = match answer.status {
-            200 if in_outage => allowed.in_outage,
-            200 if answer.moves || self.is_settling(asked, answer) => allowed.kept.min(SHORTLY),
-            200 => allowed.kept,
-            _ => Duration::ZERO,
-        };
-        if age > most + SLACK {
-            return Err(format!("an answer {age:?} old, where {most:?} is allowed"));
-        }
-        Ok(())
     }
 
     /// Whether `answer` was formed while the API might have lagged behind a write that it shows.
     fn is_settling(&self, asked: &Asked, answer: &Answer) -> bool {
         answer.shows.iter().any(|(cell, version)| {
             let Cause::Write(op) = self.cells[cell.index()].history[*version].cause else { return false };
-            let record = &self.writes[op];
-            let still =
-                |(since, until): (Stamp, _)| answer.formed > since && answer.formed.at.after(SLACK) < until;
-            record.generation == asked.generation && record.settles.is_some_and(still)
+            self.writes[op].is_settling(answer.formed, asked.generation)
         })
     }
 
-    /// Nothing is shown that was the past when the request began.
-    fn judge_versions(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        got: &Got,
-    ) -> Result<(), String> {
-        for (cell, version) in &answer.shows {
-            let state = &self.cells[cell.index()];
-            let floor = asked.floors.iter().find(|(c, _)| c == cell).map_or(0, |(_, floor)| *floor);
-            if *version < floor {
-                return Err(format!(
-                    "the past: {cell} at {version}, after {floor} was promised by {}",
-                    state.promised_by
-                ));
-            }
-            for (missed, change) in state.history.iter().enumerate().skip(version + 1) {
-                if change.when > asked.began {
-                    break;
-                }
-                self.judge_gap(asked, answer, allowed, got, *change).map_err(|what| {
-                    format!("{what}: {cell} at {version} without {missed} by {:?}", change.cause)
-                })?;
-            }
-        }
-        Ok(())
-    }
-
     /// Whether a change may be missing from an answer as old as this one.
-    fn judge_gap(
-        &self,
-        asked: &Asked,
-        answer: &Answer,
-        allowed: &Allowed,
-        got: &Got,
-        change: Change,
-    ) -> Result<(), String> {
-        let age = answer.sent.map_or(Duration::ZERO, |sent| asked.began.at.since(sent.at));
-        // What a forebay knew that was stopped since, the next one does not.
-        let told = |told: Option<(Stamp, u32)>| {
-            told.is_some_and(|(when, to)| when < asked.began && to == asked.generation)
-        };
+    fn judge_gap(&self, showing: &Showing, change: Change) -> Result<(), String> {
+        let kept = showing.allowed.kept;
         let most = match change.cause {
-            Cause::Write(op) => {
-                let record = &self.writes[op];
-                let known = told(record.delivered.map(|(when, _)| (when, record.generation)));
-                if known { allowed.kept.min(SHORTLY) } else { allowed.kept }
-            }
-            _ => allowed.kept,
+            Cause::Write(op) if showing.was_told(self.writes[op].told()) => kept.min(SHORTLY),
+            _ => kept,
         };
-        if got.cache().contains("stale-if-error") && most > Duration::ZERO {
-            return if age > allowed.in_outage + SLACK { Err(format!("{age:?} behind")) } else { Ok(()) };
-        }
-        if age > most + SLACK {
-            return Err(format!("{age:?} behind, where {most:?} is allowed"));
-        }
-        Ok(())
+        showing.judge_gap(most)
     }
 
     /// What the client of an answer knows from here on.
@@ -361,12 +265,10 @@ impl World {
         }
         let stamp = self.stamp();
         if let Some(credential) = asked.credential {
-            let holder = &mut self.people.credentials[credential];
+            let holder = &mut self.people.credentials[credential].holder;
             match answer.status {
-                401 if holder.standing != Standing::Valid && !asked.doubled => {
-                    holder.told_refused.get_or_insert(stamp);
-                }
-                200..300 if !allowed.anonymous => drop(holder.told_accepted.get_or_insert(stamp)),
+                401 if !asked.doubled => holder.told_of_refusal(stamp),
+                200..300 if !allowed.anonymous => holder.told_of_success(stamp),
                 _ => {}
             }
         }

@@ -1,7 +1,7 @@
 //! Operations of the API: begun by a write, they change something before they end, and have addresses at which
 //! they can be asked after.
 
-use super::super::world::{Cause, Stamp};
+use super::super::history::{Cause, Stamp};
 use super::cells::{Cell, subscription_path};
 use super::world::{Due, Event, World};
 use super::writes::{Address, Shape, Write};

@@ -6,28 +6,21 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fastrand::Rng;
 
+use super::super::acceptance::Holder;
+use super::super::history::Stamp;
 use super::super::people::Standing;
-use super::super::world::Stamp;
 use super::cells::PRINCIPALS;
 
-/// A token, and what is known of it.
+/// A token.
 pub struct Token {
     /// Whose it is, or claims to be.
     pub principal: usize,
     /// The line of a request that carries it.
     pub field: String,
-    /// What the API makes of it.
-    pub standing: Standing,
+    /// What is known of it.
+    pub holder: Holder,
     /// The second of the wall clock in which it ends by itself.
     pub ends: u64,
-    /// When the API last formed an answer that accepted it.
-    pub accepted: Option<Stamp>,
-    /// When its holder was first told that it is refused.
-    pub told_refused: Option<Stamp>,
-    /// When a client was first told a success with it.
-    pub told_accepted: Option<Stamp>,
-    /// When a client was last told that a write with it succeeded, and through which forebay.
-    pub wrote: Option<(Stamp, u32)>,
 }
 
 /// Everybody.
@@ -73,7 +66,7 @@ impl People {
     /// Whether the API accepts a token in this second.
     pub fn is_valid(&self, credential: usize, wall: u64) -> bool {
         let token = &self.credentials[credential];
-        token.standing == Standing::Valid && wall < token.ends
+        token.holder.standing == Standing::Valid && wall < token.ends
     }
 
     /// Whether answers for the one may be the other's where principals share.
@@ -98,16 +91,7 @@ impl People {
         let signature = part(&format!("{:032x}", rng.u128(..)));
         let field = format!("Authorization: Bearer {}.{payload}.{signature}", part(r#"{"alg":"none"}"#));
         self.by_field.insert(field.clone(), place);
-        self.credentials.push(Token {
-            principal,
-            field,
-            standing,
-            ends,
-            accepted: None,
-            told_refused: None,
-            told_accepted: None,
-            wrote: None,
-        });
+        self.credentials.push(Token { principal, field, holder: Holder::new(standing), ends });
     }
 
     /// The token that a line of a request carries.
@@ -128,28 +112,28 @@ impl People {
 
     fn any(&self, rng: &mut Rng, wanted: impl Fn(Standing) -> bool) -> Option<usize> {
         let found: Vec<usize> =
-            (0..self.credentials.len()).filter(|c| wanted(self.credentials[*c].standing)).collect();
+            (0..self.credentials.len()).filter(|c| wanted(self.credentials[*c].holder.standing)).collect();
         (!found.is_empty()).then(|| found[rng.usize(..found.len())])
     }
 
     /// Ends a token; its principal gets another.
     pub fn revoke(&mut self, credential: usize, when: Stamp, wall: u64, rng: &mut Rng) {
         let held = &mut self.credentials[credential];
-        held.standing = Standing::Revoked(when);
+        held.holder.standing = Standing::Revoked(when);
         let principal = held.principal;
         self.issue(principal, Standing::Valid, wall, rng);
     }
 
     /// Whether a token that the API accepted has ended by itself.
     pub fn any_is_over(&self, wall: u64) -> bool {
-        self.credentials.iter().any(|token| token.standing == Standing::Valid && token.ends <= wall)
+        self.credentials.iter().any(|token| token.holder.standing == Standing::Valid && token.ends <= wall)
     }
 
     /// Tokens that have ended by themselves are replaced.
     pub fn renew(&mut self, when: Stamp, wall: u64, rng: &mut Rng) {
         for credential in 0..self.credentials.len() {
             let token = &self.credentials[credential];
-            if token.standing == Standing::Valid && token.ends <= wall {
+            if token.holder.standing == Standing::Valid && token.ends <= wall {
                 self.revoke(credential, when, wall, rng);
             }
         }

@@ -7,9 +7,10 @@ use fastrand::Rng;
 
 use super::super::client::{Connection, Got};
 use super::super::field::Field;
-use super::super::world::Stamp;
+use super::super::history::Stamp;
+use super::super::showing::Seen;
 use super::cells::{Casing, Cell, GROUPS, Kind, LISTED, MACHINES, PRINCIPALS, SUBSCRIPTIONS};
-use super::check::{Asked, Seen};
+use super::check::Asked;
 use super::reads::{Read, VERSIONS};
 use super::world::World;
 use super::writes::Write;

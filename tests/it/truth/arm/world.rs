@@ -1,5 +1,5 @@
-//! The state of the model: what is in effect at the API at every moment, what the clients were told of it, and
-//! the order of it all.
+//! The state of the model: its cells and all that happened to them, operations, tokens and the answers that it
+//! gave.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -8,9 +8,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 use forebay::clock::{Clock, Timestamp};
 
-use super::super::silence::Silence;
+use super::super::answering::Answering;
+use super::super::history::{Cause, CellState, Change, Stamp, WriteRecord, milliseconds};
 use super::super::weather::Weather;
-use super::super::world::{Cause, CellState, Change, LATEST, Stamp, Told};
+use super::super::world::LATEST;
 use super::cells::{Cell, GROUPS, Kind, LISTED, PRINCIPALS, SUBSCRIPTIONS};
 use super::operations::Operation;
 use super::people::People;
@@ -39,20 +40,6 @@ pub struct Answer {
     pub moves: bool,
     /// Its content as clients must get it: addresses in it lead to forebay.
     pub body: Bytes,
-}
-
-/// What is known of a write that a client sent.
-pub struct WriteRecord {
-    /// The forebay that it was sent to.
-    pub generation: u32,
-    /// How often the API carried it out.
-    pub executed: u32,
-    /// When its client learnt how it went, if it did, and what.
-    pub delivered: Option<(Stamp, Told)>,
-    /// From when to when what it changed is kept shortly.
-    pub settles: Option<(Stamp, Timestamp)>,
-    /// The write.
-    pub write: Write,
 }
 
 /// Something that will happen at the API by itself.
@@ -91,7 +78,7 @@ pub struct World {
     /// The operations whose state shows in a resource.
     pub moving: HashMap<Cell, usize>,
     /// Every write.
-    pub writes: Vec<WriteRecord>,
+    pub writes: Vec<WriteRecord<Write>>,
     /// The cells that are written to and looked at most.
     pub focus: Vec<Cell>,
     /// The reads that are asked for most.
@@ -104,14 +91,8 @@ pub struct World {
     pub generation: u32,
     /// The latest events, for the report.
     trace: VecDeque<String>,
-    /// When the API was last down.
-    pub last_outage: Option<Timestamp>,
-    /// When the API left calls without an answer in time.
-    pub silence: Silence,
-    /// When the API last sent an answer.
-    pub last_answer: Timestamp,
-    /// The last time without any answer: from when to when.
-    pub last_pause: Option<(Timestamp, Timestamp)>,
+    /// What became of every call.
+    pub answering: Answering,
     pub(super) due: Vec<Due>,
     traced: usize,
 }
@@ -142,10 +123,7 @@ impl World {
             weather: Weather::CALM,
             generation: 0,
             trace: VecDeque::new(),
-            last_outage: None,
-            silence: Silence::default(),
-            last_answer: clock.now(),
-            last_pause: None,
+            answering: Answering::default(),
             due: Vec::new(),
             traced: super::super::number("FOREBAY_TRACE").map_or(TRACED, |number| number as usize),
             clock,
@@ -211,9 +189,6 @@ impl World {
     /// One more request or tick: what is due happens, and the neighbours may do something.
     pub fn one_more(&mut self) {
         self.step += 1;
-        if self.weather.outage {
-            self.last_outage = Some(self.clock.now());
-        }
         self.happen_until(self.clock.now());
         let wall = self.clock.wall_seconds();
         if self.people.any_is_over(wall) {
@@ -294,32 +269,15 @@ impl World {
 
     /// Promises that from now on `cell` is shown at `version` or later.
     pub fn promise(&mut self, cell: Cell, version: usize, by: &str) {
-        let state = &mut self.cells[cell.index()];
-        if version > state.floor {
-            state.floor = version;
-            state.promised_by = by.to_owned();
-        }
+        self.cells[cell.index()].promise(version, by);
     }
 
     /// All that is known of `cells`, and what happened lately.
     pub fn tell_of(&self, cells: &[Cell]) -> String {
-        let mut text = String::new();
-        for cell in cells {
-            let state = &self.cells[cell.index()];
-            let (version, floor, by) = (state.version(), state.floor, &state.promised_by);
-            text += &format!("{cell}: {version} in effect, {floor} promised by {by}\n");
-            for (version, change) in state.history.iter().enumerate().rev().take(5) {
-                let at = milliseconds(change.when.at);
-                text += &format!("  {version}: {} {at} ms {:?}\n", change.when.tick, change.cause);
-            }
-        }
+        let mut text: String = cells.iter().map(|cell| self.cells[cell.index()].report(cell)).collect();
         self.trace.iter().for_each(|line| text += &format!("{line}\n"));
         text
     }
-}
-
-fn milliseconds(at: Timestamp) -> u64 {
-    at.as_nanos() / 1_000_000 % 1_000_000_000
 }
 
 /// The shortest time for which what was written settles: what the API's own answers may lag.
