@@ -145,6 +145,13 @@ impl Inner {
         }
         at.before(left)
     }
+
+    /// Since when it says that it is down. The moments in which it answered meanwhile count: by so much later
+    /// it began for whoever reckons by that what still counts.
+    fn down_since(&self) -> Option<Timestamp> {
+        let last = self.troubles.back().filter(|last| last.until.is_none() && last.is_told);
+        last.map(|last| last.since.after(last.answered))
+    }
 }
 
 impl Site {
@@ -189,10 +196,9 @@ impl Site {
         self.outages.0.lock().horizon(now, accept_for).after(accept_for)
     }
 
-    /// Since when the API answers only that it is down.
+    /// Since when the API answers only that it is down, but for moments.
     pub fn down_since(&self) -> Option<Timestamp> {
-        let inner = self.outages.0.lock();
-        inner.troubles.back().filter(|last| last.until.is_none() && last.is_told).map(|last| last.since)
+        self.outages.0.lock().down_since()
     }
 
     /// The process before saw the API down since then; the first answer says whether it still is.
@@ -332,5 +338,20 @@ mod tests {
         }
         // Half a minute of answers in five: half a minute before all of it is left.
         assert_eq!(inner.horizon(at(1_300), ACCEPT_FOR), at(1_000 - 30));
+    }
+
+    #[test]
+    fn a_word_from_before_it_flickered_counts_no_longer_than_an_acceptance() {
+        let mut inner = Inner::default();
+        for moment in 0..7 {
+            inner.fails(at(1_000 + moment * 10), true, ACCEPT_FOR);
+            inner.answers(at(1_009 + moment * 10));
+        }
+        assert_eq!(inner.down_since(), None);
+        inner.fails(at(1_070), true, ACCEPT_FOR);
+        assert_eq!(inner.troubles.len(), 1, "moments do not end a trouble");
+        // Seven seconds of answers have passed.
+        assert_eq!(inner.horizon(at(1_100), ACCEPT_FOR), at(1_007 - 60));
+        assert_eq!(inner.down_since(), Some(at(1_007)));
     }
 }
