@@ -452,6 +452,35 @@ async fn an_outage_leaves_those_who_share_with_the_last_known_state() {
 }
 
 #[tokio::test]
+async fn words_stand_still_from_when_a_call_set_out_that_is_given_up_until_the_next_answer() {
+    for hangs in [true, false] {
+        let rig = rig_with("timeouts: {first_byte: 3s}").await;
+        three(&rig).await;
+        let anns = ann(rig.get(LONG)).send().await.body;
+        let (gate, slow) = (Gate::new(), "/api2/json/item/slow");
+        rig.origin().on(&format!("GET {slow}"), Reply::numbered().held(&gate));
+        let waiting = eve(rig.get(slow)).spawn();
+        rig.origin().came(&format!("GET {slow}"), 1).await;
+        rig.seconds(2).await;
+        if !hangs {
+            gate.open();
+        }
+        rig.seconds(2).await;
+        assert_eq!(waiting.await.expect("answered").status >= 500, hangs);
+        // What the API said would have ended now.
+        rig.seconds(COUNTS).await;
+        let bobs = bob(rig.get(LONG)).send().await;
+        assert_eq!(bobs.is_hit() && bobs.body == anns, hangs, "{}", bobs.cache());
+        // Whatever it answers, and to whom, ends that.
+        rig.origin().to("eve@pve", "", Reply::status(503, "Later"));
+        assert_eq!(eve(rig.get(PASSED)).send().await.status, 503);
+        assert_eq!(bob(rig.get(LONG)).send().await.is_hit(), !hangs);
+        gate.open();
+        rig.finish().await;
+    }
+}
+
+#[tokio::test]
 async fn a_refresh_is_shared_too() {
     let rig = rig().await;
     three(&rig).await;

@@ -5,13 +5,16 @@
 //! reads show some and writes change some, at once or by a task, as Proxmox does it ([`cells`]). Everything
 //! that happens takes the next number of one counter. Every answer carries a random number that stands for
 //! what the model knows of it: for which request and credential it was formed, when, and with which versions.
-//! So an answer cannot be confused with another, and what a client got is judged by facts ([`check`]):
+//! So an answer cannot be confused with another, and what a client got is judged by facts ([`check`]; what holds
+//! for every API is in [`showing`], by what is known of the cells ([`history`]), of who asks ([`acceptance`]) and
+//! of when the API answered at all ([`answering`])):
 //!
 //! - A read that began after a client was told of a write's outcome, or of a task's end, shows it.
 //! - Between the two, and after an outcome that nobody knows, nothing is shown but what was on its way.
 //! - What somebody changes behind forebay's back shows within the lifetimes of the rule.
 //! - What is shown is of the same target, whole, and made for this credential or for one that may share it;
-//!   the API accepted the credential lately; a failure is shown to nobody else and never again.
+//!   the API accepted the credential lately, in this forebay's life; a failure is shown to nobody else and never
+//!   again.
 //! - A write is carried out once at most.
 //! - Nobody hangs.
 //!
@@ -27,8 +30,9 @@
 //! behind its back, while users with equal rights share (2, 10, ...); answers of writes are lost whose effect
 //! lands seconds later (4, 12, ...). Every second seed has a feed, and in half of all, rights are shared by.
 //!
-//! The same for Azure's Resource Manager is [`arm`]: the clock, the weather, the course of a run, the sockets and
-//! the clients' connections are shared ([`model`] says what a model has to be for that).
+//! The same for Azure's Resource Manager is [`arm`]: the clock, the weather, the course of a run, the sockets, the
+//! clients' connections and the rules of age, acceptance and promises are shared ([`model`] says what a model has
+//! to be for that).
 //!
 //! `tests/mutations/run` breaks one mechanism after the other and expects a violation. What it printed, in
 //! operations until the first one (the seeds count from 1, of 2,000 operations each; the rows with a seed were

@@ -46,6 +46,9 @@ pub enum How {
     Down,
     /// It got no answer.
     Silent,
+    /// It was answered, and may have been forebay's own question whether an endpoint is up, by whose answer it
+    /// learns nothing else.
+    Unheard,
 }
 
 /// A call that has come; its number.
@@ -71,10 +74,11 @@ impl Answering {
         self.calls[number].ended.get_or_insert((now, how));
     }
 
-    /// How an answer with this status ends a call.
-    pub fn by_status(status: u16) -> How {
+    /// How an answer with this status ends a call, with a credential or without.
+    pub fn by_status(status: u16, is_anonymous: bool) -> How {
         match status {
             502..=504 | 595 | 596 | 599 => How::Down,
+            _ if is_anonymous => How::Unheard,
             _ => How::Answered,
         }
     }
@@ -148,7 +152,7 @@ impl Answering {
         let ended = self.calls.iter().filter_map(|call| {
             let given_up = call.came.after(FIRST_BYTE);
             let overdue = (given_up <= now.after(SLACK)).then_some((given_up, How::Silent));
-            let (ended, how) = call.ended.or(overdue)?;
+            let (ended, how) = call.ended.or(overdue).filter(|(_, how)| *how != How::Unheard)?;
             Some((Ended { came: call.came, ended }, is_well(how)))
         });
         let (mut well, mut ill) = (Vec::new(), Vec::new());

@@ -164,7 +164,8 @@ impl World {
         self.judge_partition(asked, answer, showing)?;
         showing.judge_age()?;
         showing.judge_versions(
-            (&answer.shows, &asked.floors),
+            &answer.shows,
+            &asked.floors,
             |cell| &self.cells[cell.index()],
             |change| self.judge_gap(showing, change),
         )

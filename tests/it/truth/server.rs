@@ -67,7 +67,7 @@ async fn serve<W: Model>(mut stream: TcpStream, world: Shared<W>, steps: Steps) 
             call.ends(How::Silent);
             return reset(stream);
         };
-        call.ends(Answering::by_status(reply.status));
+        call.ends(Answering::by_status(reply.status, request.credential.is_none()));
         let bytes = on_wire(&reply, request.method == "HEAD");
         let cut = matches!(fate, Fate::Cut(_));
         let end = if cut { bytes.len() - 8 } else { bytes.len() };

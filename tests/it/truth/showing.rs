@@ -105,7 +105,8 @@ impl Showing<'_> {
     /// `floors` were promised. `gap` judges each change that is missing.
     pub fn judge_versions<'s, C: Copy + PartialEq + Display>(
         &self,
-        (shows, floors): (&[(C, usize)], &[(C, usize)]),
+        shows: &[(C, usize)],
+        floors: &[(C, usize)],
         state: impl Fn(C) -> &'s CellState,
         gap: impl Fn(Change) -> Result<(), String>,
     ) -> Result<(), String> {

@@ -157,7 +157,8 @@ impl World {
             return Err("a page that is older than the one before it".into());
         }
         showing.judge_versions(
-            (&answer.shows, &asked.floors),
+            &answer.shows,
+            &asked.floors,
             |cell| &self.cells[cell.index()],
             |change| self.judge_gap(showing, change),
         )
