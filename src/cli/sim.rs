@@ -18,7 +18,7 @@ use hyper::body::Incoming;
 use super::{runtime, span, unusable};
 use crate::server::signals::Signals;
 use crate::server::{Handler, Listener, ListenerConfig, Peer, Protocols, Refusal, TlsIn, tls_config};
-use crate::sim::proxmox::{self, Sim, SimConfig};
+use crate::sim::proxmox::{self, Sim, SimConfig, Watch};
 use crate::telemetry::Registry;
 
 mod azure;
@@ -177,27 +177,11 @@ async fn stats(
     Listener::bind(ListenerConfig::new(address), handler, &Registry::new()).await.map(Some)
 }
 
-/// What a simulation tells of its calls.
-trait Counted {
-    fn totals(&self) -> [u64; 3];
-    fn seen(&self) -> Vec<(String, u64)>;
-}
-
-impl Counted for Sim {
-    fn totals(&self) -> [u64; 3] {
-        [self.calls(), self.connections(), self.peak_concurrency()]
-    }
-
-    fn seen(&self) -> Vec<(String, u64)> {
-        self.calls_seen()
-    }
-}
-
 /// What a simulation was asked: totals first, then `more`, then each method and target behind its count.
-fn text(sim: &impl Counted, more: &str) -> String {
-    let [calls, connections, peak] = sim.totals();
+fn text<F: Clone>(sim: &Watch<F>, more: &str) -> String {
+    let (calls, connections, peak) = (sim.calls(), sim.connections(), sim.peak_concurrency());
     let mut text = format!("calls {calls}\nconnections {connections}\npeak_concurrency {peak}\n{more}");
-    for (line, count) in sim.seen() {
+    for (line, count) in sim.calls_seen() {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{count} {line}");
     }

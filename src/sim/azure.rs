@@ -11,6 +11,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,14 +53,13 @@ mod view;
 mod wire;
 mod writes;
 
-pub use super::watch::{Gate, HoldAt};
+pub use super::watch::{Gate, HoldAt, Watch};
 pub use buckets::{BucketState, Throttle};
 pub use model::Ending;
 pub use refusal::Refusal;
 pub use rights::Role;
 
 use super::front::Front;
-use super::watch::Watch;
 use answer::Body;
 use call::Call;
 use estate::{Estate, Planned};
@@ -191,10 +191,20 @@ impl Shared {
     }
 }
 
-/// A simulated front door that listens on one address; it ends when it is stopped or dropped.
+/// A simulated front door that listens on one address; it ends when it is stopped or dropped. Its [`Watch`] counts
+/// the calls to the API that came here, and holds or fails them; logins are counted apart.
 pub struct Sim {
     shared: Arc<Shared>,
     front: Front,
+}
+
+/// What was called here, and what shall happen to calls.
+impl Deref for Sim {
+    type Target = Watch<Fault>;
+
+    fn deref(&self) -> &Watch<Fault> {
+        &self.shared.watch
+    }
 }
 
 impl Sim {
@@ -239,45 +249,9 @@ impl Sim {
         self.front.address()
     }
 
-    /// Requests to the API received here, all of them, refused ones included. Logins are counted apart.
-    pub fn calls(&self) -> u64 {
-        self.shared.watch.calls()
-    }
-
-    /// Requests to the API received here whose method and target start so, for example `GET /subscriptions`.
-    pub fn calls_to(&self, method_and_path_prefix: &str) -> u64 {
-        self.shared.watch.calls_to(method_and_path_prefix)
-    }
-
-    /// Every method and target received here so far with its count, in order of the target.
-    pub fn calls_seen(&self) -> Vec<(String, u64)> {
-        self.shared.watch.seen()
-    }
-
     /// Requests to the login authority received here.
     pub fn logins(&self) -> u64 {
         self.shared.logins.load(Ordering::SeqCst)
-    }
-
-    /// Connections accepted here so far.
-    pub fn connections(&self) -> u64 {
-        self.shared.watch.connections()
-    }
-
-    /// The most requests that were being answered here at one time so far.
-    pub fn peak_concurrency(&self) -> u64 {
-        self.shared.watch.peak()
-    }
-
-    /// Makes the next `times` requests whose method and target start with `prefix` fail as `fault` says.
-    pub fn inject(&self, prefix: &str, fault: Fault, times: u32) {
-        self.shared.watch.inject(prefix, fault, times);
-    }
-
-    /// Holds every request whose method and target start with `prefix` until the gate is opened or
-    /// dropped.
-    pub fn hold(&self, prefix: &str, at: HoldAt) -> Gate {
-        self.shared.watch.hold(prefix, at)
     }
 
     /// Lets the next `times` operations of writes whose method and path start with `prefix` end so.

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,11 +50,10 @@ mod tests;
 mod upload;
 mod wire;
 
-pub use super::watch::{Gate, HoldAt};
+pub use super::watch::{Gate, HoldAt, Watch};
 pub use fault::Fault;
 
 use super::front::Front;
-use super::watch::Watch;
 use call::{Call, Method};
 use state::Cluster;
 
@@ -149,10 +149,20 @@ struct Shared {
     workers: Arc<Vec<tokio::sync::Semaphore>>,
 }
 
-/// A simulated node that listens on one address; it ends when it is stopped or dropped.
+/// A simulated node that listens on one address; it ends when it is stopped or dropped. Its [`Watch`] counts the
+/// calls that came here, and holds or fails them.
 pub struct Sim {
     shared: Arc<Shared>,
     front: Front,
+}
+
+/// What was called here, and what shall happen to calls.
+impl Deref for Sim {
+    type Target = Watch<Fault>;
+
+    fn deref(&self) -> &Watch<Fault> {
+        &self.shared.watch
+    }
 }
 
 impl Sim {
@@ -200,42 +210,6 @@ impl Sim {
     /// The name of the node that listens here.
     pub fn node(&self) -> String {
         self.shared.cluster.lock().nodes[self.shared.node].name.clone()
-    }
-
-    /// Requests received here, all of them, refused ones included.
-    pub fn calls(&self) -> u64 {
-        self.shared.watch.calls()
-    }
-
-    /// Requests received here whose method and target start so, for example `GET /api2/json/nodes`.
-    pub fn calls_to(&self, method_and_path_prefix: &str) -> u64 {
-        self.shared.watch.calls_to(method_and_path_prefix)
-    }
-
-    /// Every method and target received here so far with its count, in order of the target.
-    pub fn calls_seen(&self) -> Vec<(String, u64)> {
-        self.shared.watch.seen()
-    }
-
-    /// Connections accepted here so far.
-    pub fn connections(&self) -> u64 {
-        self.shared.watch.connections()
-    }
-
-    /// The most requests that were being answered here at one time so far.
-    pub fn peak_concurrency(&self) -> u64 {
-        self.shared.watch.peak()
-    }
-
-    /// Makes the next `times` requests whose method and target start with `prefix` fail as `fault` says.
-    pub fn inject(&self, prefix: &str, fault: Fault, times: u32) {
-        self.shared.watch.inject(prefix, fault, times);
-    }
-
-    /// Holds every request whose method and target start with `prefix` until the gate is opened or
-    /// dropped.
-    pub fn hold(&self, prefix: &str, at: HoldAt) -> Gate {
-        self.shared.watch.hold(prefix, at)
     }
 
     /// Adds an API token without privilege separation, and its user if there is none of that name.

@@ -54,7 +54,7 @@ struct Injected<F> {
 }
 
 /// The counters and levers of one listening address.
-pub(super) struct Watch<F> {
+pub struct Watch<F> {
     calls: AtomicU64,
     connections: AtomicU64,
     active: AtomicU64,
@@ -89,25 +89,30 @@ impl<F> Default for Watch<F> {
 }
 
 impl<F: Clone> Watch<F> {
-    pub(super) fn calls(&self) -> u64 {
+    /// Requests received here, all of them, refused ones included.
+    pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 
-    pub(super) fn calls_to(&self, prefix: &str) -> u64 {
+    /// Requests received here whose method and target start so, for example `GET /api2/json/nodes`.
+    pub fn calls_to(&self, prefix: &str) -> u64 {
         let targets = self.targets.lock();
         let from = targets.range(prefix.to_owned()..);
         from.take_while(|(target, _)| target.starts_with(prefix)).map(|(_, count)| count).sum()
     }
 
-    pub(super) fn seen(&self) -> Vec<(String, u64)> {
+    /// Every method and target received here so far with its count, in order of the target.
+    pub fn calls_seen(&self) -> Vec<(String, u64)> {
         self.targets.lock().iter().map(|(target, count)| (target.clone(), *count)).collect()
     }
 
-    pub(super) fn connections(&self) -> u64 {
+    /// Connections accepted here so far.
+    pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::SeqCst)
     }
 
-    pub(super) fn peak(&self) -> u64 {
+    /// The most requests that were being answered here at one time so far.
+    pub fn peak_concurrency(&self) -> u64 {
         self.peak.load(Ordering::SeqCst)
     }
 
@@ -133,7 +138,8 @@ impl<F: Clone> Watch<F> {
         Active(&self.active)
     }
 
-    pub(super) fn inject(&self, prefix: &str, fault: F, times: u32) {
+    /// Makes the next `times` requests whose method and target start with `prefix` fail as `fault` says.
+    pub fn inject(&self, prefix: &str, fault: F, times: u32) {
         self.faults.lock().push(Injected { prefix: prefix.to_owned(), fault, left: times });
     }
 
@@ -147,7 +153,8 @@ impl<F: Clone> Watch<F> {
         Some(fault)
     }
 
-    pub(super) fn hold(&self, prefix: &str, at: HoldAt) -> Gate {
+    /// Holds every request whose method and target start with `prefix` until the gate is opened or dropped.
+    pub fn hold(&self, prefix: &str, at: HoldAt) -> Gate {
         let (open, opened) = watch::channel(false);
         let (arrived, arrivals) = watch::channel(0);
         self.gates.lock().push(Held { prefix: prefix.to_owned(), at, open: opened, arrived });

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::{Counted, Shape, Throttling, ending, stats, text};
+use super::{Shape, Throttling, ending, stats, text};
 use crate::cli::unusable;
 use crate::server::certs::Authority;
 use crate::server::signals::Signals;
@@ -29,16 +29,6 @@ const PUBLIC_NAMES: [&str; 5] = [
     "login.windows.net",
     "*.blob.core.windows.net",
 ];
-
-impl Counted for Sim {
-    fn totals(&self) -> [u64; 3] {
-        [self.calls(), self.connections(), self.peak_concurrency()]
-    }
-
-    fn seen(&self) -> Vec<(String, u64)> {
-        self.calls_seen()
-    }
-}
 
 /// Where addresses in answers point: `as-asked`, `public`, `mixed`, or a URL.
 fn links(text: Option<&str>) -> Option<Links> {
@@ -131,10 +121,10 @@ fn counts(sims: &[Sim]) -> String {
     let overdrawn: u64 = sim.overdrawn().iter().map(|bucket| bucket.overdrawn).sum();
     let logins: u64 = sims.iter().map(Sim::logins).sum();
     let refused: u64 = sims.iter().map(Sim::refused).sum();
-    let past: u64 = public.iter().map(Sim::calls).sum();
+    let past: u64 = public.iter().map(|sim| sim.calls()).sum();
     let mut more =
         format!("logins {logins}\noverdrawn {overdrawn}\nrefused {refused}\npublic_calls {past}\n");
-    for (line, count) in public.iter().flat_map(Sim::calls_seen) {
+    for (line, count) in public.iter().flat_map(|sim| sim.calls_seen()) {
         // Writing to a string cannot fail.
         let _ = writeln!(more, "public {count} {line}");
     }
