@@ -28,9 +28,7 @@ use crate::clock::Timestamp;
 use crate::dialect::Heard;
 use crate::semantics::quota::Charges;
 use crate::units::Share;
-use crate::upstream::{
-    Answer, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError, Terms,
-};
+use crate::upstream::{Answer, EndpointChoice, EndpointId, Outgoing, SendError, Terms};
 
 /// How many audits of one upstream are under way at once: enough to look at every hit of a quiet hour,
 /// too few for the API or its clients to notice.
@@ -260,18 +258,11 @@ impl Audit {
 
     fn outgoing(&self, site: &Site) -> Outgoing {
         let rule = self.read.rule(site);
+        let counter = self.read.metrics(site).call(&site.shared.registry, Cause::Audit);
         Outgoing {
-            method: Method::GET,
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            host: None,
-            body: OutgoingBody::Empty,
             endpoint: self.endpoint.map_or(EndpointChoice::Any, EndpointChoice::Prefer),
-            kind: CallKind::Read,
-            principal: self.principal,
             captures: forward::limit_captures(site, &rule.captures, &self.read.captures, &self.read.path),
-            counter: self.read.metrics(site).call(&site.shared.registry, Cause::Audit),
-            upgrade: false,
+            ..Outgoing::get(self.target.clone(), self.headers.clone(), self.principal, counter)
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
 use http_body_util::BodyExt;
@@ -248,6 +249,26 @@ pub(super) fn limit_captures(
         .filter(|(_, name)| wanted.contains(name))
         .map(|(position, name)| (name.clone(), captures.get(path, position).to_owned()))
         .collect()
+}
+
+/// A read of forebay's own in the name of `principal`: it is counted and limited as a client's would be.
+pub(super) fn own_read(
+    site: &Site,
+    target: PathAndQuery,
+    headers: HeaderMap,
+    principal: u128,
+    cause: Cause,
+) -> Outgoing {
+    let path = site.dialect().read_path(target.path()).unwrap_or(target.path().into());
+    let found = site.rules.read(&path, None);
+    let metrics = found.as_ref().map_or(&site.unmatched, |found| &site.reads[found.index].metrics);
+    let captures = found
+        .as_ref()
+        .map_or_else(Vec::new, |found| limit_captures(site, &found.rule.captures, &found.captures, &path));
+    let counter = metrics.call(&site.shared.registry, cause);
+    // The path was a loan from the target.
+    drop(path);
+    Outgoing { captures, ..Outgoing::get(target, headers, principal, counter) }
 }
 
 /// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not

@@ -12,7 +12,7 @@ use super::hearing::{Ear, Telling};
 use super::operations::{About, Question, Reply};
 use super::site::Site;
 use crate::dialect::{Heard, Progress, TaskEvent, TaskState};
-use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Terms, Urgency};
+use crate::upstream::{EndpointChoice, EndpointId, Outgoing, Terms, Urgency};
 
 /// A question under way: whatever becomes of it, another may be asked.
 struct Asking<'s> {
@@ -46,25 +46,10 @@ impl Site {
         let target: http::uri::PathAndQuery = target.text.parse().ok()?;
         let path = self.dialect().read_path(target.path()).unwrap_or(target.path().into()).into_owned();
         let query = target.query().map(str::to_owned);
-        let found = self.rules.read(&path, None);
-        let metrics = found.as_ref().map_or(&self.unmatched, |found| &self.reads[found.index].metrics);
-        let captures = found.as_ref().map_or_else(Vec::new, |found| {
-            forward::limit_captures(self, &found.rule.captures, &found.captures, &path)
-        });
-        let outgoing = Outgoing {
-            method: Method::GET,
-            target,
-            headers: writer.fields(),
-            host,
-            body: OutgoingBody::Empty,
-            endpoint: endpoint
-                .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id))),
-            kind: CallKind::Read,
-            principal: writer.principal,
-            captures,
-            counter: metrics.call(&self.shared.registry, Cause::Operation),
-            upgrade: false,
-        };
+        let endpoint =
+            endpoint.map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id)));
+        let read = forward::own_read(self, target, writer.fields(), writer.principal, Cause::Operation);
+        let outgoing = Outgoing { host, endpoint, ..read };
         let caller = Caller::One(writer.credential);
         let left = self.shared.clock.now();
         let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 
 use http::request::Parts;
-use http::{Method, StatusCode, header};
+use http::{StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 
 use super::Failure;
@@ -19,7 +19,7 @@ use super::respond;
 use super::site::Site;
 use crate::dialect::ListOrder;
 use crate::semantics::conditional;
-use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody, Terms, Urgency};
+use crate::upstream::{Outgoing, Terms, Urgency};
 
 /// Judges what a write's conditions say with validators of forebay's own, and takes out of them what has
 /// been met. What is left of forebay's own never leaves ([`forward::outgoing_fields`]).
@@ -63,19 +63,9 @@ async fn current(
         headers.remove(name);
     }
     let account = caller.account(site, client);
-    let outgoing = Outgoing {
-        method: Method::GET,
-        target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-        headers,
-        host: None,
-        body: OutgoingBody::Empty,
-        endpoint: EndpointChoice::Any,
-        kind: CallKind::Read,
-        principal: account.principal,
-        captures: Vec::new(),
-        counter: metrics.call(&site.shared.registry, Cause::Revalidate),
-        upgrade: false,
-    };
+    let target = parts.uri.path_and_query().expect("admitted with a path").clone();
+    let counter = metrics.call(&site.shared.registry, Cause::Revalidate);
+    let outgoing = Outgoing::get(target, headers, account.principal, counter);
     // A write waits for it.
     let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };
     let answer = forward::send_on(site, account.standing, outgoing, terms).await;

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
 use http_body_util::{BodyExt, Limited};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -32,7 +32,7 @@ use crate::cache::key::{CredentialId, Partition};
 use crate::clock::Timestamp;
 use crate::rules::template::ACCEPTANCES;
 use crate::rules::{RuleSet, Sharing};
-use crate::upstream::{Answer, CallKind, EndpointChoice, Outgoing, OutgoingBody};
+use crate::upstream::{Answer, Outgoing};
 
 /// How many questions one upstream has to answer at once; those for whom there is no place share as their
 /// principals until they come again.
@@ -221,24 +221,7 @@ impl Question {
 
 impl Rights {
     fn outgoing(&self, site: &Site, asker: &Writer) -> Outgoing {
-        let path = site.dialect().read_path(self.target).unwrap_or_default();
-        let found = site.rules.read(&path, None);
-        let metrics = found.as_ref().map_or(&site.unmatched, |found| &site.reads[found.index].metrics);
-        let captures = found.as_ref().map_or_else(Vec::new, |found| {
-            forward::limit_captures(site, &found.rule.captures, &found.captures, &path)
-        });
-        Outgoing {
-            method: Method::GET,
-            target: PathAndQuery::from_static(self.target),
-            headers: asker.fields(),
-            host: None,
-            body: OutgoingBody::Empty,
-            endpoint: EndpointChoice::Any,
-            kind: CallKind::Read,
-            principal: asker.principal,
-            captures,
-            counter: metrics.call(&site.shared.registry, Cause::Rights),
-            upgrade: false,
-        }
+        let target = PathAndQuery::from_static(self.target);
+        forward::own_read(site, target, asker.fields(), asker.principal, Cause::Rights)
     }
 }

@@ -12,8 +12,8 @@ mod tasks;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::uri::PathAndQuery;
-use http::{Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ use super::site::Site;
 use crate::cache::key::CredentialId;
 use crate::clock::Timestamp;
 use crate::dialect::{Credential, FeedReads, FeedRights, LogNews, TaskEvent};
-use crate::upstream::{CallKind, EndpointChoice, Outgoing, OutgoingBody, Repeat, Terms, Urgency};
+use crate::upstream::{Repeat, Terms, Urgency};
 
 /// The feed counts as lost when so many readings in a row were due and none succeeded.
 const LOST_AFTER: u32 = 3;
@@ -285,26 +285,9 @@ impl Reader<'_> {
     async fn get(&self, target: &str) -> Result<Bytes, Trouble> {
         let site = self.site;
         let target: PathAndQuery = target.parse().map_err(|_| Trouble::Unreadable)?;
-        let path = site.dialect().read_path(target.path()).unwrap_or_default().into_owned();
-        let found = site.rules.read(&path, None);
-        let metrics = found.as_ref().map_or(&site.unmatched, |found| &site.reads[found.index].metrics);
-        let captures = found.as_ref().map_or_else(Vec::new, |found| {
-            forward::limit_captures(site, &found.rule.captures, &found.captures, &path)
-        });
         let credential = self.credential();
-        let outgoing = Outgoing {
-            method: Method::GET,
-            target,
-            headers: self.own.fields().clone(),
-            host: None,
-            body: OutgoingBody::Empty,
-            endpoint: EndpointChoice::Any,
-            kind: CallKind::Read,
-            principal: credential.as_u128(),
-            captures,
-            counter: metrics.call(&site.shared.registry, Cause::Watch),
-            upgrade: false,
-        };
+        let fields = self.own.fields().clone();
+        let outgoing = forward::own_read(site, target, fields, credential.as_u128(), Cause::Watch);
         let left = site.shared.clock.now();
         // The next reading is the retry.
         let (urgency, repeat) = (Some(Urgency::Change), Repeat::IfNeverSent);

@@ -44,6 +44,27 @@ pub struct Outgoing {
     pub upgrade: bool,
 }
 
+impl Outgoing {
+    /// A read without content that may go to any endpoint. The rest is said by whoever knows better:
+    /// `Outgoing { endpoint, ..Outgoing::get(...) }`.
+    #[inline]
+    pub fn get(target: PathAndQuery, headers: HeaderMap, principal: u128, counter: CallCounter) -> Self {
+        Self {
+            method: Method::GET,
+            target,
+            headers,
+            host: None,
+            body: OutgoingBody::Empty,
+            endpoint: EndpointChoice::Any,
+            kind: CallKind::Read,
+            principal,
+            captures: Vec::new(),
+            counter,
+            upgrade: false,
+        }
+    }
+}
+
 /// The content of a request.
 pub enum OutgoingBody {
     /// None.

@@ -28,6 +28,7 @@ mod keys;
 mod limits;
 mod logs;
 mod meeting;
+mod mutations;
 mod operations;
 mod outage;
 mod pack;

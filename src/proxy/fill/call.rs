@@ -1,12 +1,12 @@
 //! The call that a fetch makes.
 
-use http::{Method, StatusCode};
+use http::StatusCode;
 
 use super::Errand;
 use crate::cache::flight::Fill;
 use crate::proxy::counters::Cause;
 use crate::proxy::{Failure, forward};
-use crate::upstream::{CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, Urgency};
+use crate::upstream::{EndpointChoice, EndpointId, Outgoing, Urgency};
 
 /// For whom something is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,18 +43,11 @@ impl Errand {
             .or_else(|| site.shared.groups.settled_by(fill.groups(), now))
             .map_or(EndpointChoice::Any, |id| EndpointChoice::Prefer(EndpointId::from_u64(id)));
         let rule = self.read.rule(site);
+        let counter = self.read.metrics(site).call(&site.shared.registry, self.cause);
         Outgoing {
-            method: Method::GET,
-            target: self.target.clone(),
-            headers: self.headers.clone(),
-            host: None,
-            body: OutgoingBody::Empty,
             endpoint,
-            kind: CallKind::Read,
-            principal: self.account.principal,
             captures: forward::limit_captures(site, &rule.captures, &self.read.captures, &self.read.path),
-            counter: self.read.metrics(site).call(&site.shared.registry, self.cause),
-            upgrade: false,
+            ..Outgoing::get(self.target.clone(), self.headers.clone(), self.account.principal, counter)
         }
     }
 }
