@@ -199,6 +199,20 @@ fn metrics_exist() {
     assert!(named.contains("forebay_upstream_requests_total"), "the search finds nothing");
 }
 
+/// Whoever adds a metric decides where an operator sees it.
+#[test]
+fn the_dashboard_shows_every_metric() {
+    let explained = std::fs::read_to_string(root().join("src/admin/metrics.rs")).expect("there");
+    let dashboard = std::fs::read_to_string(root().join("deploy/grafana-dashboard.json")).expect("there");
+    let shown: BTreeSet<&str> = metrics(&dashboard).collect();
+    let is_shown = |name: &str| {
+        ["", "_bucket", "_sum", "_count"].iter().any(|end| shown.contains(format!("{name}{end}").as_str()))
+    };
+    let unseen: BTreeSet<&str> = metrics(&explained).filter(|name| !is_shown(name)).collect();
+    assert!(metrics(&explained).count() > 30, "the search finds nothing");
+    assert!(unseen.is_empty(), "no panel shows {unseen:?}");
+}
+
 /// The targets of the links in a Markdown text, without those in code blocks.
 fn links(text: &str) -> Vec<&str> {
     let mut code = false;
