@@ -40,7 +40,7 @@ enum Command {
         /// Files; without one: the configuration that `run` would use
         files: Vec<PathBuf>,
     },
-    /// Say which rule a request meets, its key, groups and lifetimes, and which writes overtake it
+    /// Say which rule a request meets, its key, groups and lifetimes, and which writes and tasks overtake it
     Explain {
         /// The method
         method: String,
@@ -49,7 +49,7 @@ enum Command {
         /// The configuration whose rules count
         #[arg(long, env = "FOREBAY_CONFIG", conflicts_with = "rules")]
         config: Option<PathBuf>,
-        /// A rule pack: proxmox, or a file
+        /// A rule pack: proxmox, azure, or a file
         #[arg(long)]
         rules: Option<String>,
         /// As JSON
@@ -96,7 +96,7 @@ struct RunArgs {
     /// Where to listen [default: 127.0.0.1:8006]
     #[arg(long, value_name = "ADDRESS", requires = "upstream")]
     listen: Option<SocketAddr>,
-    /// The rules: proxmox, or a file; chosen by asking the API when not named
+    /// The rules: proxmox, azure, or a file; chosen by asking the API when not named
     #[arg(long, value_name = "PACK", requires = "upstream")]
     rules: Option<String>,
     /// The CA that the API's certificate must come from
