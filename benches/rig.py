@@ -1,7 +1,8 @@
 """What the benchmarks share: an origin, forebay and nginx started side by side, and the load tool.
 
 The generator and the origin run on CPU 0, the proxies on CPU 1 with one worker each, so that what is measured is
-the CPU time of a proxy and not who gets the machine. Everything that is written lives in one directory on a tmpfs.
+the CPU time of a proxy and not who gets the machine. Where time is measured that clients wait, `share_cpus` gives
+all of it to all. Everything that is written lives in one directory on a tmpfs.
 """
 
 import argparse
@@ -26,6 +27,7 @@ LOAD = pathlib.Path(os.environ.get("LOAD", TARGET / "examples" / "load"))
 
 GENERATOR_CPU = "0"
 PROXY_CPU = "1"
+WORKERS = 1
 AUTHORIZATION = "PVEAPIToken=bench@pve!bench=00000000-0000-0000-0000-000000000000"
 
 # What the rules pack of Proxmox says of a guest's configuration, with a lifetime that outlasts a run.
@@ -51,6 +53,13 @@ def arguments(description, **options):
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"default: {default}")
     parser.add_argument("--json", help="also write all numbers to this file")
     return parser.parse_args()
+
+
+def share_cpus():
+    """Everything runs where the system puts it, with as many workers as there are CPUs, as it does by default."""
+    global GENERATOR_CPU, PROXY_CPU, WORKERS
+    GENERATOR_CPU = PROXY_CPU = f"0-{os.cpu_count() - 1}"
+    WORKERS = os.cpu_count()
 
 
 def free_port():
@@ -172,7 +181,7 @@ class Proxy:
         return total
 
 
-def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, tls=False, cpu=PROXY_CPU, more="",
+def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=None, tls=False, cpu=None, more="",
                   concurrency=256, binary=FOREBAY):
     """forebay with the full Proxmox pack behind `rules`, metrics and its default log."""
     port, tls_port, admin = free_port(), free_port(), free_port()
@@ -188,7 +197,7 @@ def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, t
         )
     packs = "[bench.yaml, proxmox]" if rules else "[proxmox]"
     (directory / "forebay.yaml").write_text(
-        f"listen:\n{listeners}threads: {threads}\n"
+        f"listen:\n{listeners}threads: {threads or WORKERS}\n"
         f"admin: {{address: '127.0.0.1:{admin}'}}\n"
         "cache: {memory: 1GiB}\n"
         "upstreams:\n  origin:\n"
@@ -204,12 +213,12 @@ def start_forebay(rig, upstream, name="forebay", rules=BENCH_RULES, threads=1, t
         # Misses accept a credential; a run of hits alone may be longer than the default minute.
         "    accept_for: 1h\n" + more
     )
-    process = rig.start(binary, "run", "--config", directory / "forebay.yaml", cpu=cpu, name=name)
+    process = rig.start(binary, "run", "--config", directory / "forebay.yaml", cpu=cpu or PROXY_CPU, name=name)
     wait_for(port, process, rig, name)
     return Proxy(name, process, port, tls_port if tls else None, admin)
 
 
-def start_nginx(rig, upstream, name="nginx", sendfile="on", tls=False, lifetimes=None, cpu=PROXY_CPU, more="",
+def start_nginx(rig, upstream, name="nginx", sendfile="on", tls=False, lifetimes=None, cpu=None, more="",
                 server=""):
     """nginx with its cache on a tmpfs, split by credential like forebay's."""
     port, tls_port = free_port(), free_port()
@@ -227,7 +236,7 @@ def start_nginx(rig, upstream, name="nginx", sendfile="on", tls=False, lifetimes
     cached = "proxy_pass http://origin; proxy_cache store; proxy_cache_valid 200 {ttl}; " + more
     places = "".join(f"location ~ {p} {{ {cached.format(ttl=ttl)} }}\n" for p, ttl in (lifetimes or {}).items())
     (directory / "nginx.conf").write_text(
-        f"""daemon off; worker_processes 1; worker_rlimit_nofile 20000;
+        f"""daemon off; worker_processes {WORKERS}; worker_rlimit_nofile 20000;
 error_log {directory}/error.log warn; pid {directory}/nginx.pid;
 events {{ worker_connections 8000; }}
 http {{
@@ -250,7 +259,7 @@ http {{
 }}
 """
     )
-    process = rig.start("nginx", "-p", directory, "-c", directory / "nginx.conf", cpu=cpu, name=name)
+    process = rig.start("nginx", "-p", directory, "-c", directory / "nginx.conf", cpu=cpu or PROXY_CPU, name=name)
     wait_for(port, process, rig, name)
     return Proxy(name, process, port, tls_port if tls else None, cache=directory / "cache")
 

@@ -28,7 +28,7 @@ pub struct Burst {
 impl Burst {
     /// Runs, and prints when the answers were there.
     pub async fn run(self) -> Result<()> {
-        let connector = self.peer.connector()?;
+        let connector = self.peer.connector()?.small();
         let request = [b"GET ".as_slice(), self.path.as_bytes(), &self.peer.rest()].concat();
         let (go, ready) = (Rc::new(Notify::new()), Rc::new(Cell::new(0)));
         let start = Rc::new(Cell::new(Instant::now()));

@@ -45,7 +45,7 @@ impl Peer {
     /// Opens connections.
     pub fn connector(&self) -> Result<Connector> {
         let tls = self.tls.then(tls_config).transpose()?.map(|config| TlsConnector::from(Arc::new(config)));
-        Ok(Connector { to: self.to, tls })
+        Ok(Connector { to: self.to, tls, room: 256 * 1024 })
     }
 }
 
@@ -54,9 +54,16 @@ impl Peer {
 pub struct Connector {
     to: SocketAddr,
     tls: Option<TlsConnector>,
+    /// How much of an answer a connection reads at once.
+    room: usize,
 }
 
 impl Connector {
+    /// Connections for small answers, a thousand of which at once are no work to read.
+    pub fn small(self) -> Self {
+        Self { room: 8 * 1024, ..self }
+    }
+
     /// A new connection, with a full handshake where TLS is spoken.
     pub async fn connect(&self) -> Result<Connection> {
         let stream = TcpStream::connect(self.to).await?;
@@ -68,7 +75,7 @@ impl Connector {
                 Stream::Tls(Box::new(tls.connect(name, stream).await?))
             }
         };
-        Ok(Connection { stream, buffer: vec![0; 256 * 1024] })
+        Ok(Connection { stream, buffer: vec![0; self.room] })
     }
 }
 

@@ -45,8 +45,8 @@ impl Origin {
 }
 
 async fn serve(mut stream: TcpStream, tally: &Tally, body: &[u8]) -> Result<()> {
-    let mut buffer = Vec::with_capacity(16 * 1024);
-    let mut out = Vec::with_capacity(64 * 1024);
+    // No more than a request needs: a thousand connections at once should cost what they cost the proxy.
+    let mut buffer = Vec::with_capacity(2 * 1024);
     loop {
         let end = loop {
             if let Some(at) = memmem::find(&buffer, b"\r\n\r\n") {
@@ -73,7 +73,7 @@ async fn serve(mut stream: TcpStream, tally: &Tally, body: &[u8]) -> Result<()> 
         if delay > 0 {
             tokio::time::sleep(Duration::from_millis(delay)).await;
         }
-        out.clear();
+        let mut out = Vec::with_capacity(size + 512);
         let control = if no_store { "Cache-Control: no-store\r\n" } else { "" };
         out.extend_from_slice(
             format!(
