@@ -232,6 +232,11 @@ impl Dialect {
         self == Dialect::Azure && azure::operations::has_form(path)
     }
 
+    /// Where in a path that which names an operation begins, by its form.
+    pub fn name_of_operation(self, path: &str) -> Option<usize> {
+        if self == Dialect::Azure { azure::operations::name_in(path) } else { None }
+    }
+
     /// Below which path an operation of which only the address is known may have changed something.
     pub fn address_reach(self, path: &str) -> &str {
         azure::operations::reach(path)

@@ -1,12 +1,13 @@
 //! Answers to clients, and the last step of every request: counting and logging it.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::ext::ReasonPhrase;
 
 use super::body::Body;
@@ -22,6 +23,9 @@ use crate::clock::Timestamp;
 use crate::dialect::Dialect;
 use crate::semantics::cache_status::{self, CACHE_STATUS, CacheStatus, Detail, Forward};
 use crate::semantics::{conditional, encoding};
+
+/// Stands in the log for what names an operation.
+const NAMELESS: &str = "*";
 
 /// How large a body may be to be compressed while its client waits (well under a millisecond);
 /// larger ones are compressed behind the scenes, for the next client.
@@ -56,7 +60,7 @@ impl<'s> Asked<'s> {
         started: Timestamp,
     ) -> Self {
         let logged = site.shared.log_requests.load(Ordering::Relaxed);
-        let line = logged.then(|| Line(format!("{} {}", request.method(), request.uri().path())));
+        let line = logged.then(|| Line(format!("{} {}", request.method(), shown(site, request))));
         let arrived = site.links.as_ref().and_then(|_| Arrived::of(request.extensions()).cloned());
         Self { site, metrics, client, started, line, upstream: None, arrived }
     }
@@ -93,6 +97,25 @@ impl<'s> Asked<'s> {
             );
         }
         response
+    }
+}
+
+/// The path of a request as it may be shown: where it asks after an operation, what names that is left out.
+/// Whoever has such an address may ask there, and some have a signature.
+fn shown<'r, B>(site: &Site, request: &'r Request<B>) -> Cow<'r, str> {
+    let raw = request.uri().path();
+    if !site.dialect().has_addresses() {
+        return Cow::Borrowed(raw);
+    }
+    // What cannot be read in one way could be such an address as well.
+    let Some(path) = site.dialect().read_path(raw) else { return Cow::Borrowed(NAMELESS) };
+    let known = || match site.asks_after_operation(&Method::GET, &path, request.uri().query()) {
+        true => path.rfind('/').map(|end| end + 1),
+        false => None,
+    };
+    match site.dialect().name_of_operation(&path).or_else(known) {
+        Some(name) => Cow::Owned(format!("{}{NAMELESS}", path.get(..name).unwrap_or_default())),
+        None => Cow::Borrowed(raw),
     }
 }
 

@@ -176,6 +176,56 @@ fn check_json(lines: &[String]) {
     }
 }
 
+/// Addresses at which operations are asked after: by their form, and as the answer to a write named them. What
+/// is secret names them, and some of it is a signature.
+const POLLED: [&str; 5] = [
+    "/subscriptions/s/providers/Microsoft.X/locations/l/operations/Secr3t1?api-version=1&t=Secr3t&c=Secr3t&s=Secr3t",
+    "/subscriptions/s/providers/Microsoft.X/locations/l/Operations/Secr3t2/cancel?api-version=1",
+    "/subscriptions/s/operationresults/Secr3t3",
+    "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t/restarts/Secr3t4?api-version=1",
+    "/subscriptions/s/providers/Microsoft.X/operations%2fSecr3t5",
+];
+
+#[test]
+fn what_names_an_operation_is_in_no_line() {
+    let odd = POLLED[3];
+    for level in ["info", "trace"] {
+        let wire = Wire::start(move |call, stream| match call.line() {
+            line if line.starts_with("POST /subscriptions/s/resourceGroups") => {
+                let location = format!("https://management.azure.com{odd}");
+                let head =
+                    format!("HTTP/1.1 202 Accepted\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+                write(stream, &head)
+            }
+            // Nobody knows whether it is over.
+            _ => write(stream, "HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\n\r\n{}"),
+        });
+        let text = config(&format!("http://{}", wire.address), "rules: [azure]")
+            .replace("\n    feed: {ceiling: 30d}", "");
+        let text = format!("log: {{level: {level}, requests: true}}\n{text}");
+        let forebay = Forebay::start(&[("forebay.yaml", &text)]);
+        let send = |method: &str, target: &str| {
+            let head = get(target).replace("GET ", &format!("{method} "));
+            forebay.send(head.replace("Connection", "Content-Length: 0\r\nConnection")).status()
+        };
+        let thing = "/subscriptions/s/resourceGroups/g/providers/Microsoft.X/things/t";
+        assert_eq!(send("POST", &format!("{thing}/restart?api-version=1")), 202);
+        for target in POLLED {
+            for method in ["GET", "DELETE", "POST"] {
+                send(method, target);
+            }
+        }
+        forebay.logs("DELETE /subscriptions/s/operationresults/*");
+        forebay.logs("GET /subscriptions/s/providers/microsoft.x/locations/l/operations/*");
+        forebay.logs("GET /subscriptions/s/resourcegroups/g/providers/microsoft.x/things/t/restarts/*");
+        // All else is told as it came.
+        forebay.logs(&format!("POST {thing}/restart"));
+        for line in forebay.log() {
+            assert!(!line.to_ascii_lowercase().contains("secr3t"), "{level}: {line}");
+        }
+    }
+}
+
 #[test]
 fn requests_have_no_lines_unless_asked_for() {
     let wire = Wire::start(|_, stream| reply(stream, "{}"));

@@ -123,8 +123,26 @@ pub(in crate::dialect) fn resource_name(path: &str) -> AddressName {
 /// `operationResults`, `DiskOperations`, `azureAsyncOperations` and more.
 pub(in crate::dialect) fn has_form(path: &str) -> bool {
     let mut segments = path.rsplit('/');
-    let (id, kind) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default());
-    !id.is_empty() && kind.contains("operation") && path.starts_with("/subscriptions/")
+    let mut next = || segments.next().unwrap_or_default();
+    let (id, kind, before) = (next(), next(), next());
+    !id.is_empty() && is_kind(before, kind) && path.starts_with("/subscriptions/")
+}
+
+/// Whether a segment behind `before` says that operations follow. The name of a group or of a provider, such
+/// as `Microsoft.OperationalInsights`, says nothing.
+fn is_kind(before: &str, segment: &str) -> bool {
+    segment.contains("operation") && !["providers", "resourcegroups"].contains(&before)
+}
+
+/// Where in a path that which names an operation begins, if it has one: behind the first segment that says so
+/// comes nothing else, whatever a provider puts there.
+pub(in crate::dialect) fn name_in(path: &str) -> Option<usize> {
+    let (mut at, mut before) = (0, "");
+    path.split('/').find_map(|segment| {
+        at += segment.len() + 1;
+        let before = std::mem::replace(&mut before, segment);
+        (is_kind(before, segment) && at < path.len()).then_some(at)
+    })
 }
 
 /// What an operation that nothing is known of may have changed: its path names the subscription and, at

@@ -403,7 +403,7 @@ async fn a_rule_of_an_operator_names_it() {
 #[tokio::test]
 async fn what_a_batch_began_holds_all_that_it_may_change() {
     let done = r#"{"responses":[{"httpStatusCode":200,"content":{}}]}"#;
-    let began = r#"{"responses":[{"httpStatusCode":200},{"httpStatusCode":202,"headers":{"Location":"https://a/b"}}]}"#;
+    let began = r#"{"responses":[{"httpStatusCode":200},{"httpStatusCode":202,"headers":{"Location":"https://management.azure.com/b"}}]}"#;
     for (answer, holds) in [(done, false), (began, true)] {
         let rig = rig().await;
         rig.origin().on("POST /batch", arm(answer));

@@ -24,6 +24,9 @@
 //! - Nothing is shown past a token's own end.
 //! - Every address in an answer leads to forebay, and nothing else in it is changed.
 //!
+//! In every eighth seed (3, 11, ...) every token lives for seconds, and few things are read, which are kept for long
+//! or on their way for long: what is special to the end of a token shows only there.
+//!
 //! There is no feed: what others do shows within the lifetimes. In half of all seeds principals share, and the
 //! last known state is shown in outages. `tests/mutations/run` breaks what is special to this API too; the
 //! patches say so with `# test: truth::arm::long`. What it printed, in operations until the first violation:

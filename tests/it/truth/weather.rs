@@ -54,6 +54,7 @@ impl Weather {
     const LOST: Weather = Weather { write: 0.08, behind: 0.0, tick: 400, lost: true, ..Weather::CALM };
     const RIGHTS: Weather = Weather { write: 0.03, behind: 0.02, tick: 600, rights: true, ..Weather::CALM };
     const AGES: Weather = Weather { write: 0.0, behind: 0.02, tick: 900, rights: true, ..Weather::CALM };
+    const ENDS: Weather = Weather { hold: 0.4, write: 0.0, tick: 500, unseen: true, ..Weather::CALM };
     const DOWN: Weather = Weather { outage: true, write: 0.02, tick: 100, ..Weather::CALM };
 
     /// The weather of a phase.
@@ -65,7 +66,7 @@ impl Weather {
 
 /// The ticks of all weather.
 pub fn ticks() -> impl Iterator<Item = Duration> {
-    let all = [Climate::Mixed, Climate::Unseen, Climate::Lost, Climate::Rights];
+    let all = [Climate::Mixed, Climate::Unseen, Climate::Lost, Climate::Rights, Climate::Ends];
     all.into_iter().flat_map(Climate::kinds).map(|weather| Duration::from_millis(weather.tick))
 }
 
@@ -80,6 +81,8 @@ pub enum Climate {
     Lost,
     /// Rights change.
     Rights,
+    /// Credentials end by themselves, all the time, where an API's do.
+    Ends,
 }
 
 impl Climate {
@@ -97,6 +100,7 @@ impl Climate {
             ],
             Climate::Unseen => &[Weather::UNSEEN, Weather::UNSEEN, Weather::UNSEEN, Weather::CALM],
             Climate::Lost => &[Weather::LOST, Weather::LOST, Weather::LOST, Weather::CALM],
+            Climate::Ends => &[Weather::ENDS],
             Climate::Rights => {
                 &[Weather::RIGHTS, Weather::RIGHTS, Weather::AGES, Weather::AGES, Weather::DOWN]
             }

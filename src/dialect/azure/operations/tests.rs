@@ -170,9 +170,15 @@ fn addresses_are_known_by_their_form() {
         assert!(has_form(path), "{path}");
         assert_eq!(reach(path), "/subscriptions/s");
     }
-    for path in
-        ["/providers/microsoft.compute/operations", "/subscriptions/s/operations", "/operations/1", "/"]
-    {
+    for path in [
+        "/providers/microsoft.compute/operations",
+        "/subscriptions/s/operations",
+        "/operations/1",
+        "/",
+        // Names that say nothing.
+        "/subscriptions/s/providers/microsoft.operationalinsights/workspaces",
+        "/subscriptions/s/resourcegroups/our-operations/resources",
+    ] {
         assert!(!has_form(path), "{path}");
     }
     assert_eq!(reach("/providers/x/operations/1"), "");
@@ -183,4 +189,26 @@ fn addresses_are_known_by_their_form() {
 fn a_signature_is_not_shown() {
     let pending = said(202, &[("location", "https://management.azure.com/a?t=1&c=secret")], None);
     assert!(!format!("{pending:?}").contains("secret"));
+}
+
+#[test]
+fn what_names_an_operation_is_left_out_of_what_is_shown() {
+    let shown = |path: &'static str| name_in(path).map(|at| &path[..at]);
+    let base = "/subscriptions/s/providers/microsoft.x/locations/l/operations/";
+    for path in [
+        "/subscriptions/s/providers/microsoft.x/locations/l/operations/4c03",
+        "/subscriptions/s/providers/microsoft.x/locations/l/operations/4c03/cancel",
+        "/subscriptions/s/providers/microsoft.x/locations/l/operations/4c03/operationresults/4c04",
+    ] {
+        assert_eq!(shown(path), Some(base));
+    }
+    assert_eq!(shown("/subscriptions/s/operationresults/eyJq"), Some("/subscriptions/s/operationresults/"));
+    for path in [
+        "/providers/microsoft.compute/operations",
+        "/subscriptions/s/providers/microsoft.operationalinsights/workspaces/w",
+        "/subscriptions/s/resourcegroups/our-operations/providers/microsoft.x/t/n",
+        "/",
+    ] {
+        assert_eq!(shown(path), None, "{path}");
+    }
 }

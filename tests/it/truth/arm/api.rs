@@ -13,6 +13,7 @@ use super::super::field::Field;
 use super::super::model::{Model, Reply, Request, Treatment};
 use super::super::run::{self, Setup};
 use super::super::weather::{Climate, Fate, Statuses, Weather};
+use super::people::Lives;
 use super::plan::Client;
 use super::world::World;
 
@@ -22,8 +23,11 @@ const STATUSES: Statuses = Statuses { down: 503, refused: [409, 412], gave_up: 5
 /// Runs `operations` requests with `seed`. A violation comes with the number of requests before it.
 pub async fn run(seed: u64, operations: u64) -> Found {
     let clock = Clock::manual();
-    let world = World::new(clock.clone(), seed);
-    let climate = Climate::of(seed);
+    let (climate, lives) = match seed % 8 {
+        3 => (Climate::Ends, Lives::Short),
+        _ => (Climate::of(seed), Lives::Usual),
+    };
+    let world = World::new(clock.clone(), lives, seed);
     run::run(clock, world, |_, endpoint| setup(endpoint, seed), climate, seed, operations).await
 }
 

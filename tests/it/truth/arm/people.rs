@@ -28,6 +28,7 @@ pub struct People {
     /// The tokens; they are never taken out.
     pub credentials: Vec<Token>,
     by_field: HashMap<String, usize>,
+    lives: Lives,
 }
 
 /// The principals' claims: two are the same user with other groups, one names nobody that could be told from
@@ -46,14 +47,26 @@ const NAMELESS: usize = 4;
 /// How many tokens each has at a time.
 const TOKENS: usize = 2;
 
-/// How long tokens live; some are about to end.
+/// How long tokens live, in seconds; some are about to end.
 const LIFE: u64 = 3_600;
 const SHORT_LIFE: std::ops::Range<u64> = 5..60;
 
+/// The same where tokens end all the time.
+const SHORTEST_LIFE: std::ops::Range<u64> = 3..15;
+
+/// How long tokens live.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lives {
+    /// Most for longer than a run takes.
+    Usual,
+    /// For seconds, all of them.
+    Short,
+}
+
 impl People {
     /// Everybody with fresh tokens, and as many forged ones; `wall` is the second that it is.
-    pub fn new(wall: u64, rng: &mut Rng) -> Self {
-        let mut people = Self { credentials: Vec::new(), by_field: HashMap::new() };
+    pub fn new(wall: u64, lives: Lives, rng: &mut Rng) -> Self {
+        let mut people = Self { credentials: Vec::new(), by_field: HashMap::new(), lives };
         for principal in 0..PRINCIPALS {
             for _ in 0..TOKENS {
                 people.issue(principal, Standing::Valid, wall, rng);
@@ -78,7 +91,12 @@ impl People {
     /// A new token of `principal`, or one that claims to be.
     fn issue(&mut self, principal: usize, standing: Standing, wall: u64, rng: &mut Rng) {
         let place = self.credentials.len();
-        let ends = wall + if rng.u8(..6) == 0 { rng.u64(SHORT_LIFE) } else { LIFE };
+        let life = match (self.lives, rng.u8(..6)) {
+            (Lives::Short, _) => rng.u64(SHORTEST_LIFE),
+            (Lives::Usual, 0) => rng.u64(SHORT_LIFE),
+            (Lives::Usual, _) => LIFE,
+        };
+        let ends = wall + life;
         let noise = rng.u64(..);
         let mut claims: Vec<String> = vec![
             r#""tid":"t-1""#.into(),
@@ -129,14 +147,22 @@ impl People {
         self.credentials.iter().any(|token| token.holder.standing == Standing::Valid && token.ends <= wall)
     }
 
-    /// Tokens that have ended by themselves are replaced.
-    pub fn renew(&mut self, when: Stamp, wall: u64, rng: &mut Rng) {
+    /// Tokens that have ended by themselves are replaced: says which, and by which.
+    pub fn renew(&mut self, when: Stamp, wall: u64, rng: &mut Rng) -> Vec<(usize, usize)> {
+        let mut renewed = Vec::new();
         for credential in 0..self.credentials.len() {
             let token = &self.credentials[credential];
             if token.holder.standing == Standing::Valid && token.ends <= wall {
                 self.revoke(credential, when, wall, rng);
+                renewed.push((credential, self.credentials.len() - 1));
             }
         }
+        renewed
+    }
+
+    /// Whether tokens end all the time.
+    pub fn live_shortly(&self) -> bool {
+        self.lives == Lives::Short
     }
 }
 

@@ -159,7 +159,9 @@ impl Client {
             cells.truncate(12);
             format!("{what}\n{target} {who:?} got {status} ({cache})\n{}", world.tell_of(&cells))
         })?;
-        if got.status == 401 && self.rng.u8(..3) > 0 {
+        if got.status == 401 && world.people.live_shortly() {
+            self.credential = world.active[self.rng.usize(..world.active.len())];
+        } else if got.status == 401 && self.rng.u8(..3) > 0 {
             self.credential = world.people.any_valid(&mut self.rng);
         }
         self.page = learnt

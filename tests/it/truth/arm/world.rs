@@ -14,7 +14,7 @@ use super::super::weather::Weather;
 use super::super::world::LATEST;
 use super::cells::{Cell, GROUPS, Kind, LISTED, PRINCIPALS, SUBSCRIPTIONS};
 use super::operations::Operation;
-use super::people::People;
+use super::people::{Lives, People};
 use super::reads::{Read, Scope};
 use super::writes::Write;
 
@@ -102,11 +102,11 @@ const TRACED: usize = 150;
 
 impl World {
     /// Subscriptions in which nothing has happened.
-    pub fn new(clock: Clock, seed: u64) -> Self {
+    pub fn new(clock: Clock, lives: Lives, seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
         let reads = Read::all().into_iter().filter(|read| !matches!(read, Read::Expanded(_)));
         let mut world = Self {
-            people: People::new(clock.wall_seconds(), &mut rng),
+            people: People::new(clock.wall_seconds(), lives, &mut rng),
             rng,
             ticks: 0,
             step: 0,
@@ -193,7 +193,13 @@ impl World {
         let wall = self.clock.wall_seconds();
         if self.people.any_is_over(wall) {
             let when = self.stamp();
-            self.people.renew(when, wall, &mut self.rng);
+            let renewed = self.people.renew(when, wall, &mut self.rng);
+            if self.people.live_shortly() {
+                // Whoever is told of the end goes on with the new one.
+                let new =
+                    |old: usize| renewed.iter().find(|(ended, _)| *ended == old).map_or(old, |(_, new)| *new);
+                self.active.iter_mut().for_each(|active| *active = new(*active));
+            }
         }
         if self.rng.f32() < self.weather.behind {
             self.neighbour();
