@@ -232,6 +232,11 @@ impl Dialect {
         self == Dialect::Azure && azure::operations::has_form(path)
     }
 
+    /// Whether fields of an answer have an address that only an operation has.
+    pub fn names_operation(self, fields: &HeaderMap) -> bool {
+        self == Dialect::Azure && azure::operations::name_one(fields)
+    }
+
     /// Where in a path that which names an operation begins, by its form.
     pub fn name_of_operation(self, path: &str) -> Option<usize> {
         if self == Dialect::Azure { azure::operations::name_in(path) } else { None }

@@ -211,8 +211,8 @@ impl Errand {
             }
             // Its end cannot be told from a cut, so it is never known to be whole.
             HeadVerdict::Keep(_) if body.delimited() == Delimited::ByClose => HeadVerdict::ShareOnly,
-            // A hit would lack the trailer fields.
-            HeadVerdict::Keep(_) if head.fields.contains_key(http::header::TRAILER) => HeadVerdict::ShareOnly,
+            // A hit would lack the trailer fields; addresses of operations are never kept.
+            HeadVerdict::Keep(_) if self.site.passes_away(&head.fields) => HeadVerdict::ShareOnly,
             // Its rights are not known to be those that it shares for any more.
             HeadVerdict::Keep(_)
                 if !rights::may_make(&self.site, &self.read, self.site.shared.clock.now()) =>

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::Failure;
 use super::body::Body;
@@ -117,6 +117,12 @@ impl Site {
     pub(super) fn asks_after_operation(&self, method: &Method, path: &str, query: Option<&str>) -> bool {
         self.dialect().has_addresses()
             && matches!(self.ear(method, path, query), Ear::Address(Names { address: Some(_), .. }))
+    }
+
+    /// Whether fields of an answer are for those who ask now: trailers are announced, or an operation is named by
+    /// its address.
+    pub(super) fn passes_away(&self, fields: &HeaderMap) -> bool {
+        fields.contains_key(http::header::TRAILER) || self.dialect().names_operation(fields)
     }
 
     /// The name of an operation here: a keyed hash of its address, which may hold a secret.

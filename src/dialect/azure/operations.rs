@@ -68,6 +68,11 @@ pub(in crate::dialect) fn pending(answer: &Heard<'_>, body: Option<&[u8]>) -> Op
     Some(Pending { addresses, moves, pace: pace(answer.fields), unknown_cap: UNKNOWN_CAP })
 }
 
+/// Whether one of these fields is an operation's address.
+pub(in crate::dialect) fn name_one(fields: &HeaderMap) -> bool {
+    POLLED.iter().any(|name| fields.contains_key(*name))
+}
+
 /// Whether one of the answers in a batch's says that it goes on; one that cannot be read may.
 fn goes_on_within(body: &[u8]) -> bool {
     let Ok(batch) = serde_json::from_slice::<Batch>(without_mark(body)) else { return true };

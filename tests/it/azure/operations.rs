@@ -424,3 +424,18 @@ async fn what_a_batch_began_holds_all_that_it_may_change() {
         rig.finish().await;
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_names_an_operation_is_not_kept() {
+    for field in ["Azure-AsyncOperation", "operation-location"] {
+        let rig = rig().await;
+        rig.origin().on(GET_VM, arm("{}").field(field, &format!("https://management.azure.com{ASYNC}")));
+        for _ in 0..2 {
+            assert!(!get(&rig, VM).await.is_hit(), "{field}");
+        }
+        rig.origin().on(GET_VM, arm("{}"));
+        get(&rig, VM).await;
+        assert!(get(&rig, VM).await.is_hit(), "{field}");
+        rig.finish().await;
+    }
+}
