@@ -41,6 +41,8 @@ pub struct Tally {
     pub hits: u64,
     /// Those of them that somebody else with the same rights had fetched.
     pub of_equals: u64,
+    /// Reads that were answered from a list that was read in their place.
+    pub promoted: u64,
     /// Reads that shared a call.
     pub collapsed: u64,
     /// Reads that were answered with what had expired.
@@ -67,6 +69,7 @@ impl Tally {
         self.operations += other.operations;
         self.hits += other.hits;
         self.of_equals += other.of_equals;
+        self.promoted += other.promoted;
         self.collapsed += other.collapsed;
         self.stale += other.stale;
         self.fetched += other.fetched;

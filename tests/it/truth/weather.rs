@@ -55,6 +55,7 @@ impl Weather {
     const RIGHTS: Weather = Weather { write: 0.03, behind: 0.02, tick: 600, rights: true, ..Weather::CALM };
     const AGES: Weather = Weather { write: 0.0, behind: 0.02, tick: 900, rights: true, ..Weather::CALM };
     const ENDS: Weather = Weather { hold: 0.4, write: 0.0, tick: 500, unseen: true, ..Weather::CALM };
+    const FEW: Weather = Weather { hold: 0.1, write: 0.006, tick: 900, ..Weather::CALM };
     const DOWN: Weather = Weather { outage: true, write: 0.02, tick: 100, ..Weather::CALM };
 
     /// The weather of a phase.
@@ -66,7 +67,7 @@ impl Weather {
 
 /// The ticks of all weather.
 pub fn ticks() -> impl Iterator<Item = Duration> {
-    let all = [Climate::Mixed, Climate::Unseen, Climate::Lost, Climate::Rights, Climate::Ends];
+    let all = [Climate::Mixed, Climate::Unseen, Climate::Lost, Climate::Rights, Climate::Ends, Climate::Few];
     all.into_iter().flat_map(Climate::kinds).map(|weather| Duration::from_millis(weather.tick))
 }
 
@@ -83,6 +84,8 @@ pub enum Climate {
     Rights,
     /// Credentials end by themselves, all the time, where an API's do.
     Ends,
+    /// Little changes, for minutes.
+    Few,
 }
 
 impl Climate {
@@ -101,6 +104,7 @@ impl Climate {
             Climate::Unseen => &[Weather::UNSEEN, Weather::UNSEEN, Weather::UNSEEN, Weather::CALM],
             Climate::Lost => &[Weather::LOST, Weather::LOST, Weather::LOST, Weather::CALM],
             Climate::Ends => &[Weather::ENDS],
+            Climate::Few => &[Weather::FEW],
             Climate::Rights => {
                 &[Weather::RIGHTS, Weather::RIGHTS, Weather::AGES, Weather::AGES, Weather::DOWN]
             }

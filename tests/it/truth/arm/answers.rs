@@ -1,5 +1,7 @@
 //! What the model answers: the moment in which a request takes effect and its answer is formed.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::super::history::Cause;
@@ -8,7 +10,7 @@ use super::super::people::Standing;
 use super::super::weather::{Effect, Fate};
 use super::cells::{Cell, Kind};
 use super::people::sees;
-use super::reads::Read;
+use super::reads::{Read, Scope};
 use super::world::{Answer, World};
 use super::writes::{Address, Shape, Write};
 
@@ -27,6 +29,12 @@ const HOSTS: [(&str, &str); 6] = [
 
 /// Stands for a host until it is known who reads it.
 const HOST: &str = "{host}";
+
+/// Stands for the number of the answer in each item of a list, so that an item alone tells which list it is from.
+const MARK: &str = "{mark}";
+
+/// How far lists of what is promoted lag behind at most: less than forebay takes them to.
+const LISTS_LAG: Duration = Duration::from_secs(20);
 
 /// What an answer is made of.
 #[derive(Default)]
@@ -169,14 +177,19 @@ impl World {
                     format!(r#""version":{version},"statuses":[{{"code":"PowerState/{state}"}}],"#);
             }
             Read::Item(_) | Read::Expanded(_) => {
-                let parts: Vec<String> = there.iter().map(|one| self.item(*one, &mut formed.moves)).collect();
+                let parts: Vec<String> =
+                    there.iter().map(|one| self.item(*one, target, &mut formed.moves)).collect();
                 let first = parts.first().cloned().unwrap_or_else(|| "{}".into());
                 let inside = first.trim_start_matches('{').trim_end_matches('}');
                 // The object of the resource itself, with its parts inside.
                 formed.members = format!("{}}},\"resources\":[{}],", inside, parts[1..].join(","));
             }
             _ => {
-                let items: Vec<String> = there.iter().map(|one| self.item(*one, &mut formed.moves)).collect();
+                let lag = self.lag_of(read);
+                let shown =
+                    |(cell, version)| (cell, lag.map_or(version, |lag| self.version_before(cell, lag)));
+                let items: Vec<String> =
+                    there.iter().map(|one| self.item(shown(*one), target, &mut formed.moves)).collect();
                 formed.members = format!(r#""value":[{}],"#, items.join(","));
             }
         }
@@ -190,14 +203,24 @@ impl World {
         (200, formed)
     }
 
-    /// One resource in a body; whether it moves is noted in `moves`.
-    fn item(&self, (cell, version): (Cell, usize), moves: &mut bool) -> String {
+    /// How far a list lags behind, if it does: what it shows of its items is of before. Of the answer itself that
+    /// is not judged, since it is the API's own.
+    fn lag_of(&mut self, read: Read) -> Option<Duration> {
+        let Read::List(Kind::Interface | Kind::Address, Scope::Group(_)) = read else { return None };
+        (self.few_calls && self.rng.bool()).then(|| LISTS_LAG.mul_f32(self.rng.f32()))
+    }
+
+    /// One resource in a body; whether it moves is noted in `moves`. Compute writes the group as the request does.
+    fn item(&self, (cell, version): (Cell, usize), target: &str, moves: &mut bool) -> String {
         let is_moving = self.moving.contains_key(&cell);
         *moves |= is_moving;
         let state = if is_moving { "Updating" } else { "Succeeded" };
-        let path = cell.path();
+        let path = match echoed(target).filter(|_| cell.kind.names()[0] == "Microsoft.Compute") {
+            Some(group) => with_group(&cell.path(), group),
+            None => cell.path(),
+        };
         format!(
-            r#"{{"id":"{path}","version":{version},"properties":{{"publicIPAllocationMethod":"Static","provisioningState":"{state}"}}}}"#
+            r#"{{"id":"{path}","version":{version},"mark":"{MARK}","properties":{{"publicIPAllocationMethod":"Static","provisioningState":"{state}"}}}}"#
         )
     }
 
@@ -346,6 +369,7 @@ impl World {
             false if status < 300 => format!(r#"{{"m":"{id:032x}",{}"end":1}}"#, formed.members),
             false => format!(r#"{{"error":{{"code":"Said{status}","message":"{id:032x}"}}}}"#),
         };
+        let text = text.replace(MARK, &format!("{id:032x}"));
         let to_api = |text: &str| text.replace(HOST, host);
         let shown = match request.target.to_ascii_lowercase().starts_with("/metadata/") {
             // What describes the cloud names forebay itself.
@@ -374,12 +398,31 @@ impl World {
                 shows: formed.shows,
                 tells: formed.tells,
                 names: formed.names,
+                listed: false,
                 moves: formed.moves,
                 body: Bytes::from(shown),
             },
         );
         Reply { id, status, fields, body: (status != 204).then(|| Bytes::from(body)) }
     }
+}
+
+/// The group as a request below one spells it that is for the provider whose answers repeat the spelling.
+pub fn echoed(target: &str) -> Option<&str> {
+    let path = target.split('?').next()?;
+    let segments: Vec<&str> = path.split('/').collect();
+    let is =
+        |at: usize, word: &str| segments.get(at).is_some_and(|segment| segment.eq_ignore_ascii_case(word));
+    (is(3, "resourceGroups") && is(6, "Microsoft.Compute")).then(|| segments[4])
+}
+
+/// `path` with another spelling of its group.
+pub fn with_group(path: &str, group: &str) -> String {
+    let mut segments: Vec<&str> = path.split('/').collect();
+    if let Some(place) = segments.get_mut(4) {
+        *place = group;
+    }
+    segments.join("/")
 }
 
 /// The number of the page that a target asks for.

@@ -2,7 +2,6 @@
 //! [`super::super::acceptance`]), and what is special to this one. There is no feed: what somebody does behind
 //! forebay's back shows within the lifetimes.
 
-use std::io::Read as _;
 use std::time::Duration;
 
 use forebay::rules::Sharing;
@@ -12,6 +11,7 @@ use super::super::history::{Cause, Change, Stamp, Told, WriteRecord};
 use super::super::rules::{Allowed, Rules};
 use super::super::showing::{SHORTLY, Seen, Showing};
 use super::answers::FOREBAY;
+use super::bytes::{origin_of, plain};
 use super::cells::Cell;
 use super::reads::Read;
 use super::world::{Answer, LEAST_SETTLE, World};
@@ -82,19 +82,22 @@ impl World {
         if !got.whole {
             return nothing(Seen::Lost);
         }
-        let Some(id) = origin_of(asked, got)? else { return nothing(Seen::Refused) };
+        let Some((id, is_item)) = origin_of(asked, got)? else { return nothing(Seen::Refused) };
         let (path, query) = plain(&asked.target);
         let allowed = match asked.read.is_posted() {
             true => rules.nothing(),
             false => rules.of(&path, Some(&query)),
         };
-        let answer = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
-        let judged = judge_bytes(asked, got, &answer)
+        let told = self.answers.remove(&id).ok_or("the answer is none of the API's")?;
+        let item = if is_item { Some(self.as_item(asked, got, &told)?) } else { None };
+        let answer = item.as_ref().unwrap_or(&told);
+        let judged = self
+            .judge_bytes(asked, got, answer)
             .and_then(|()| judge_addresses(got))
-            .and_then(|()| self.judge_showing(asked, &answer, &self.showing(asked, &answer, &allowed, got)));
-        self.learn_from(asked, &answer, &allowed);
-        let next = next_page(asked, got, &answer);
-        self.answers.insert(id, answer);
+            .and_then(|()| self.judge_showing(asked, answer, &self.showing(asked, answer, &allowed, got)));
+        self.learn_from(asked, answer, &allowed);
+        let next = next_page(asked, got, answer);
+        self.answers.insert(id, told);
         judged.map(|()| Learnt { seen: Seen::Answer, next })
     }
 
@@ -156,9 +159,13 @@ impl World {
         if asked.after.is_some_and(|after| answer.formed < after) {
             return Err("a page that is older than the one before it".into());
         }
+        // What a forebay without a disk knew of the last minute ends with it, and lists lag.
+        let holds =
+            |(cell, floor): &&(Cell, usize)| !answer.listed || *floor > self.floors_before[cell.index()];
+        let floors: Vec<_> = asked.floors.iter().filter(holds).copied().collect();
         showing.judge_versions(
             &answer.shows,
-            &asked.floors,
+            &floors,
             |cell| &self.cells[cell.index()],
             |change| self.judge_gap(showing, change),
         )
@@ -244,7 +251,8 @@ impl World {
             self.told_of_end(place, asked);
         }
         // A resource that was answered as moving and does so no more: what its write did is done.
-        if let (Some(item), 200, false) = (asked.read.item(), answer.status, asked.bodiless)
+        // A list is not heard for that.
+        if let (Some(item), 200, false) = (asked.read.item(), answer.status, asked.bodiless || answer.listed)
             && matches!(asked.read, Read::Item(_) | Read::Expanded(_))
         {
             for place in 0..self.operations.len() {
@@ -312,65 +320,10 @@ impl World {
 
     /// Whether somebody else's token fetched what was shown.
     pub fn is_of_another(&self, asked: &Asked, got: &Got) -> bool {
-        let id = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok());
-        let maker = id.and_then(|id| self.answers.get(&id)?.credential);
+        let id = origin_of(asked, got).ok().flatten();
+        let maker = id.and_then(|(id, _)| self.answers.get(&id)?.credential);
         maker != asked.credential && !asked.read.is_for_everyone()
     }
-}
-
-/// The number of the answer that `got` is, if it is one of the API's.
-fn origin_of(asked: &Asked, got: &Got) -> Result<Option<u128>, String> {
-    let named = got.field("x-model").and_then(|id| u128::from_str_radix(id, 16).ok());
-    match named {
-        Some(id) => Ok(Some(id)),
-        // Forebay refuses nobody's token on its own.
-        None if got.status >= 429 => Ok(None),
-        None => Err(format!("{} without the API's mark for {}", got.status, asked.target)),
-    }
-}
-
-/// Path and query as the API reads them: in small letters, in one order, without what an address said of its
-/// host.
-fn plain(target: &str) -> (String, String) {
-    let target = match target.strip_prefix("/~r/") {
-        Some(rest) => &rest[rest.find('/').unwrap_or(0)..],
-        None => target,
-    };
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let decoded = query.replace("%24", "$").replace("%3d", "=");
-    let mut pairs: Vec<&str> = decoded.split('&').filter(|pair| !pair.is_empty()).collect();
-    pairs.sort_by_key(|pair| pair.to_ascii_lowercase());
-    let names = pairs.iter().map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        format!("{}={value}", name.to_ascii_lowercase())
-    });
-    (path.to_ascii_lowercase(), names.collect::<Vec<_>>().join("&"))
-}
-
-/// What is shown is what the API said, and to this request.
-fn judge_bytes(asked: &Asked, got: &Got, answer: &Answer) -> Result<(), String> {
-    let letters = |target: &str| {
-        let target = target.strip_prefix("/~r/").map_or(target, |rest| &rest[rest.find('/').unwrap_or(0)..]);
-        target.split('?').next().unwrap_or_default().to_owned()
-    };
-    if plain(&answer.target) != plain(&asked.target) || letters(&answer.target) != letters(&asked.target) {
-        return Err(format!("the answer to {} was shown for {}", answer.target, asked.target));
-    }
-    if asked.bodiless || matches!(got.status, 204 | 304) {
-        return Ok(());
-    }
-    let same = match got.field("content-encoding") {
-        Some("gzip") => {
-            let mut body = Vec::new();
-            let read = flate2::read::GzDecoder::new(&*got.body).read_to_end(&mut body);
-            read.is_ok() && body == answer.body
-        }
-        _ => got.body == answer.body,
-    };
-    if !same {
-        return Err(format!("other bytes than the API's: {}", String::from_utf8_lossy(&got.body)));
-    }
-    Ok(())
 }
 
 /// Every address in a head leads to forebay.

@@ -170,6 +170,7 @@ impl Client {
             .map(|(target, formed)| (asked.read, target, formed, asked.credential));
         let mut tally = self.field.tally.lock();
         let is_hit = got.cache().starts_with("hit");
+        tally.promoted += u64::from(got.cache().contains("promoted"));
         tally.of_equals += u64::from(is_hit && world.is_of_another(&asked, &got));
         match learnt.seen {
             Seen::Lost => tally.lost += 1,

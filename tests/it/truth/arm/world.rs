@@ -19,6 +19,7 @@ use super::reads::{Read, Scope};
 use super::writes::Write;
 
 /// An answer that the API formed. The answer carries its number, which nobody could guess.
+#[derive(Clone)]
 pub struct Answer {
     /// The target that it was formed for.
     pub target: String,
@@ -36,6 +37,8 @@ pub struct Answer {
     pub tells: Option<(usize, bool)>,
     /// The operation that a write began.
     pub names: Option<usize>,
+    /// Whether it is an item of a list that was one.
+    pub listed: bool,
     /// Whether something in it moves, so that it may be kept for a second at most.
     pub moves: bool,
     /// Its content as clients must get it: addresses in it lead to forebay.
@@ -89,6 +92,10 @@ pub struct World {
     pub weather: Weather,
     /// How often forebay was started.
     pub generation: u32,
+    /// What was promised before it was started last.
+    pub floors_before: Vec<usize>,
+    /// Whether lists may be read in place of their items; then some lag behind them.
+    pub few_calls: bool,
     /// The latest events, for the report.
     trace: VecDeque<String>,
     /// What became of every call.
@@ -122,6 +129,8 @@ impl World {
             active: Vec::new(),
             weather: Weather::CALM,
             generation: 0,
+            floors_before: Cell::all().map(|_| 0).collect(),
+            few_calls: false,
             trace: VecDeque::new(),
             answering: Answering::default(),
             due: Vec::new(),
@@ -158,6 +167,16 @@ impl World {
             cells = kinds.map(|kind| Cell { kind, at: group }).to_vec();
             reads = cells.iter().map(|cell| Read::Item(*cell)).collect();
             reads.push(Read::List(Kind::Account, Scope::Group(group)));
+        }
+        if self.few_calls {
+            // What stands in lists, and what names it.
+            let group = self.rng.usize(..GROUPS);
+            let interfaces = [2 * group, 2 * group + 1].map(|at| Cell { kind: Kind::Interface, at });
+            let address = Cell { kind: Kind::Address, at: group };
+            cells = [&interfaces[..], &[address]].concat();
+            reads = cells.iter().map(|cell| Read::Item(*cell)).collect();
+            reads.extend([Kind::Interface, Kind::Machine].map(|kind| Read::List(kind, Scope::Group(group))));
+            reads.push(Read::Item(Cell { kind: Kind::Machine, at: 2 * group }));
         }
         if self.weather.rights {
             self.active = (0..3).map(|_| self.people.any_valid(&mut self.rng)).collect();
@@ -238,6 +257,13 @@ impl World {
     /// What `cells` are now.
     pub fn versions(&self, cells: &[Cell]) -> Vec<(Cell, usize)> {
         cells.iter().map(|cell| (*cell, self.cells[cell.index()].version())).collect()
+    }
+
+    /// What `cell` was a while before now.
+    pub fn version_before(&self, cell: Cell, lag: Duration) -> usize {
+        let then = self.clock.now().before(lag);
+        let history = &self.cells[cell.index()].history;
+        history.iter().rposition(|change| change.when.at <= then).unwrap_or(0)
     }
 
     /// Carries `write` out later.
