@@ -62,6 +62,7 @@
 //! | a write without an answer holds nothing | 567 of seed 12 | an answer from before its effect, kept |
 //! | all whose rights are told share | 50 of seed 2 | made for one, shown to another |
 //! | rights count although a write changed them | 1,026 of seed 10 | made for one, shown to another |
+//! | a silence never ends | 1,542 of seed 2 | data for a credential accepted too long ago |
 //! | rights count however long ago they were told | 1,544 of seed 2 | made for one, shown to another |
 //!
 //! What random requests do not reach is broken there too, and found by the tests that are named for it:

@@ -10,10 +10,11 @@
 //!   the last one did that had been answered before; it ends when the next set out that was answered.
 //!
 //! The model notes what became of every call, and forgets none; all is reckoned from that, without any of the
-//! bounds that forebay keeps. When forebay sees something is not known exactly: up to [`SLACK`] lies between the
-//! moment in which a call sets out and the one in which it comes, and as much between what is done to it here
-//! and the moment in which that is noticed. So of two things that lie no further apart either may have been
-//! first, and what is reckoned is the most that a trouble may have lasted.
+//! bounds that forebay keeps. When forebay sees something is not known exactly: the clock may move on between the
+//! moment in which a call sets out and the one in which it comes, by up to [`SLACK`], and so it may between what
+//! is done to it here and the moment in which that is noticed. So of two calls between whose ends it moved no more
+//! than once either may have ended first for forebay, unless it leapt, for which it waits until all is quiet; and
+//! what is reckoned is the most that a trouble may have lasted.
 
 use std::time::Duration;
 
@@ -25,16 +26,21 @@ use super::showing::SLACK;
 /// Before anything happened.
 const ALWAYS: Timestamp = Timestamp::from_nanos(0);
 
+/// How often the clock may move between the end of a call here and the moment in which forebay notices.
+const DOUBT: u64 = 1;
+
 /// What became of every call.
 #[derive(Default)]
 pub struct Answering {
     calls: Vec<Call>,
+    /// The last time that was heard of, and how often it was another.
+    last: Option<(Timestamp, u64)>,
 }
 
 /// A call to the API.
 struct Call {
     came: Timestamp,
-    ended: Option<(Timestamp, How)>,
+    ended: Option<(Timestamp, u64, How)>,
 }
 
 /// How a call ended.
@@ -65,13 +71,27 @@ struct Span {
 impl Answering {
     /// A call comes at `now`.
     pub fn comes(&mut self, now: Timestamp) -> Coming {
+        self.moves(now);
         self.calls.push(Call { came: now, ended: None });
         Coming(self.calls.len() - 1)
     }
 
     /// A call ends at `now`. If it had already, because nobody waited for it any more, nothing changes.
     pub fn ends(&mut self, Coming(number): Coming, now: Timestamp, how: How) {
-        self.calls[number].ended.get_or_insert((now, how));
+        let moves = self.moves(now);
+        self.calls[number].ended.get_or_insert((now, moves, how));
+    }
+
+    /// How often the clock has moved until `now`; a leap counts for several times.
+    fn moves(&mut self, now: Timestamp) -> u64 {
+        let (last, moves) = self.last.unwrap_or((now, 0));
+        let moves = match now.since(last) {
+            Duration::ZERO => moves,
+            by if by > SLACK => moves + DOUBT + 1,
+            _ => moves + 1,
+        };
+        self.last = Some((now, moves));
+        moves
     }
 
     /// How an answer with this status ends a call, with a credential or without.
@@ -85,20 +105,34 @@ impl Answering {
 
     /// The start of the earliest silence that may last at a moment from `from` to `until`.
     pub fn silent_since(&self, from: Timestamp, until: Timestamp) -> Option<Timestamp> {
-        let (answers, silent) = self.split(until, |how| how != How::Silent);
-        let starts = silent.into_iter().filter_map(|call| {
-            let before = answers[..call.known_before(&answers)].last().map(|answer| answer.ended);
-            let after = answers[call.known_after(&answers)..].first();
-            let is_over = after.is_some_and(|answer| answer.ended.after(SLACK) < from);
-            let lasts = call.ended <= until.after(SLACK) && !is_over;
-            lasts.then(|| before.unwrap_or(ALWAYS).max(call.came.before(SLACK)))
-        });
-        starts.min()
+        let lasting = self.lasting((from, until), |how| how != How::Silent, How::Silent);
+        lasting
+            .into_iter()
+            .map(|(call, before)| before.map_or(ALWAYS, |answer| answer.ended).max(call.came.before(SLACK)))
+            .min()
     }
 
-    /// Whether a trouble may last at a moment from `from` to `until`.
-    pub fn is_troubled(&self, from: Timestamp, until: Timestamp) -> bool {
-        self.troubles(until.after(SLACK)).last().is_some_and(|trouble| trouble.until.after(SLACK) >= from)
+    /// Whether a trouble may last at a moment from `from` to `until` in which it said that it is down.
+    pub fn is_down(&self, from: Timestamp, until: Timestamp) -> bool {
+        !self.lasting((from, until), |how| how == How::Answered, How::Down).is_empty()
+    }
+
+    /// The calls that ended so `ill` that it may last at a moment from `from` to `until`, each with the last
+    /// before that ended well.
+    fn lasting(
+        &self,
+        (from, until): (Timestamp, Timestamp),
+        is_well: impl Fn(How) -> bool,
+        ill: How,
+    ) -> Vec<(Ended, Option<Ended>)> {
+        let (answers, failed) = self.split(until, is_well);
+        let lasting = failed.into_iter().filter(|call| call.how == ill).filter_map(|call| {
+            let before = answers[..call.known_before(&answers)].last().copied();
+            let after = answers[call.known_after(&answers)..].first();
+            let is_over = after.is_some_and(|answer| answer.ended.after(SLACK) < from);
+            (call.ended <= until.after(SLACK) && !is_over).then_some((call, before))
+        });
+        lasting.collect()
     }
 
     /// Since when it had answered for `span` in all at `now`, at the latest: an acceptance that counts for so
@@ -129,9 +163,9 @@ impl Answering {
             let before = latest[..call.known_before(&answers)].last().copied();
             let since = before.unwrap_or(ALWAYS).max(call.came.before(SLACK));
             let next = &answers[call.known_after(&answers)..];
-            let first = next.first().map(|first| first.ended.after(SLACK)).unwrap_or(ALWAYS);
+            let first = next.first().map_or(0, |first| first.moves + DOUBT);
             let until =
-                next.iter().take_while(|answer| answer.ended <= first).map(|answer| answer.came).max();
+                next.iter().take_while(|answer| answer.moves <= first).map(|answer| answer.came).max();
             Span { since, until: until.unwrap_or(now).clamp(since, now.max(since)) }
         });
         let mut spans: Vec<Span> = spans.collect();
@@ -149,36 +183,39 @@ impl Answering {
     /// Those that ended well and those that did not, in the order of their ends. Who still waits at `now` and
     /// has for longer than forebay does is given up.
     fn split(&self, now: Timestamp, is_well: impl Fn(How) -> bool) -> (Vec<Ended>, Vec<Ended>) {
+        let latest = self.last.map_or(0, |(_, moves)| moves);
         let ended = self.calls.iter().filter_map(|call| {
             let given_up = call.came.after(FIRST_BYTE);
-            let overdue = (given_up <= now.after(SLACK)).then_some((given_up, How::Silent));
-            let (ended, how) = call.ended.or(overdue).filter(|(_, how)| *how != How::Unheard)?;
-            Some((Ended { came: call.came, ended }, is_well(how)))
+            let overdue = (given_up <= now.after(SLACK)).then_some((given_up, latest, How::Silent));
+            let (ended, moves, how) = call.ended.or(overdue).filter(|(.., how)| *how != How::Unheard)?;
+            Some((Ended { came: call.came, ended, moves, how }, is_well(how)))
         });
         let (mut well, mut ill) = (Vec::new(), Vec::new());
         ended.for_each(|(call, is_well)| if is_well { well.push(call) } else { ill.push(call) });
-        well.sort_by_key(|call| call.ended);
-        ill.sort_by_key(|call| call.ended);
+        well.sort_by_key(|call| call.moves);
+        ill.sort_by_key(|call| call.moves);
         (well, ill)
     }
 }
 
-/// When a call came and when it ended.
+/// A call that has ended, and how often the clock had moved by then.
 #[derive(Clone, Copy, Debug)]
 struct Ended {
     came: Timestamp,
     ended: Timestamp,
+    moves: u64,
+    how: How,
 }
 
 impl Ended {
     /// How many of `answers` were certainly known when this call had failed.
     fn known_before(&self, answers: &[Ended]) -> usize {
-        answers.partition_point(|answer| answer.ended.after(SLACK) < self.ended)
+        answers.partition_point(|answer| answer.moves + DOUBT < self.moves)
     }
 
     /// How many of `answers` may have been.
     fn known_after(&self, answers: &[Ended]) -> usize {
-        answers.partition_point(|answer| answer.ended <= self.ended.after(SLACK))
+        answers.partition_point(|answer| answer.moves <= self.moves + DOUBT)
     }
 }
 
@@ -196,9 +233,17 @@ mod tests {
 
     fn answering(calls: Calls<'_>) -> Answering {
         let mut answering = Answering::default();
-        for (came, ended, how) in calls {
-            let number = answering.comes(at(*came));
-            answering.ends(number, at(*ended), *how);
+        let mut moments: Vec<u64> = calls.iter().flat_map(|(came, ended, _)| [*came, *ended]).collect();
+        moments.sort_unstable();
+        moments.dedup();
+        let mut under_way = Vec::new();
+        for moment in moments {
+            for call in calls.iter().filter(|(came, ..)| *came == moment) {
+                under_way.push((answering.comes(at(moment)), call));
+            }
+            for (number, (.., how)) in under_way.extract_if(.., |(_, (_, ended, _))| *ended == moment) {
+                answering.ends(number, at(moment), *how);
+            }
         }
         answering
     }
@@ -260,7 +305,7 @@ mod tests {
             assert_eq!(answering.silent_since(at(now), at(now)), expected.map(at), "at {now}");
         }
         // Down is not silent, and trouble all the same.
-        assert!(answering.is_troubled(at(160), at(160)));
+        assert!(answering.is_down(at(160), at(160)) && !answering.is_down(at(130), at(130)));
         assert_eq!(answering.horizon(at(160), SPAN), at(109 - 60));
     }
 
@@ -269,6 +314,7 @@ mod tests {
         let mut answering = answering(&[(90, 90, Answered)]);
         answering.comes(at(100));
         let over = at(100).after(FIRST_BYTE);
+        answering.moves(over);
         assert_eq!(answering.silent_since(over.before(SLACK * 3), over.before(SLACK * 3)), None);
         assert_eq!(answering.silent_since(over, over), Some(at(99)));
     }

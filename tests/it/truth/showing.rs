@@ -159,14 +159,13 @@ impl Showing<'_> {
             || self.is_in_place_of_an_error() && came >= self.answering.horizon(began, most)
     }
 
-    /// Since when what the API said of rights may count: in a trouble as long as the last known state may be
-    /// shown.
+    /// Since when what the API said of rights may count: as acceptances do, and while it says that it is down
+    /// for as much of the time in which it answered.
     pub fn words_since(&self, now: Timestamp) -> Timestamp {
         let (began, most) = (self.began.at, self.allowed.accept_for + SLACK);
-        match self.is_in_place_of_an_error() || self.answering.is_troubled(began, now) {
-            true => self.answering.horizon(began, most),
-            false => began.before(most),
-        }
+        let silent_since = self.answering.silent_since(began, now).unwrap_or(began);
+        let horizon = self.answering.is_down(began, now).then(|| self.answering.horizon(began, most));
+        silent_since.min(began).before(most).min(horizon.unwrap_or(began))
     }
 }
 
