@@ -87,7 +87,9 @@ async fn only_who_could_have_something_older_waits_for_more_than_the_head() {
     .map(|(why, ask)| (if why.starts_with("the rule") { item } else { PATH }, ask))
     {
         let gate = held(path);
-        let reader = ask.open().await;
+        // In less time than who waits for the whole of it is kept waiting, which is ten seconds.
+        let opened = tokio::time::timeout(Duration::from_secs(5), ask.open()).await;
+        let reader = opened.expect("the head alone is waited for");
         assert_eq!(reader.status(), 200);
         gate.open();
         assert!(reader.rest().await.whole);
@@ -190,6 +192,27 @@ async fn an_api_that_comes_back_for_one_and_fails_again_is_stood_in_for() {
         assert_eq!(rig.get(PATH).send().await.status, 503, "not for ever");
         rig.finish().await;
     }
+}
+
+#[tokio::test]
+async fn while_the_api_is_silent_what_is_fresh_is_for_whoever_was_in() {
+    let rules = crate::support::RULES.replace("item/{id}\", ttl: 10s", "item/{id}\", ttl: 1h");
+    let mut rig = Rig::with(Options { rules, ..Options::default() }).await;
+    let item = "/api2/json/item/1";
+    let old = rig.warm(item).await;
+    rig.origins[0].stop().await;
+    rig.seconds(11).await;
+    assert_eq!(rig.get(PATH).send().await.status, 502, "it is silent");
+    rig.seconds(600).await;
+    let got = rig.get(item).send().await;
+    assert!(got.is_hit() && got.text() == old, "{}", got.cache());
+    assert_eq!(rig.get(item).token("two").send().await.status, 502, "nobody else");
+    rig.origins[0].restart().await;
+    rig.seconds(10).await;
+    assert_eq!(rig.get(PATH).token("two").send().await.status, 200);
+    // It answers again, so it must have accepted this one lately.
+    assert!(!rig.get(item).send().await.is_hit());
+    rig.finish().await;
 }
 
 #[tokio::test]
