@@ -56,6 +56,7 @@
 //! | kept for long while an operation runs, or right after a write | 251 | an answer that is too old |
 //! | a state that moves is kept as long as all else | 16,202 | an answer that is too old |
 //! | a token never ends | 4,199 | data for a token that has ended by itself |
+//! | a token that has ended joins what it asked for before | 4,414 | data for a token that has ended by itself |
 //! | a list tells of what was written a moment ago | 13,544 | the past, after its state was told |
 //! | an entry for all spellings is shown as it came | 12,106 | other bytes than the API's |
 
