@@ -226,7 +226,7 @@ impl Audit {
         let ear = site.ear(&Method::GET, path, self.target.query());
         if ear.hears(site, status) {
             let heard = Heard { path, query: self.target.query(), status, fields: &answer.parts.headers };
-            ear.observe(site, hearing::Telling { heard, left }, std::slice::from_ref(&body), true);
+            ear.observe(site, hearing::Telling { heard, left: sequence }, std::slice::from_ref(&body), true);
         }
         if told_in_body && !told.is_success() || status != self.entry.status() {
             return self.other_status(site, told);

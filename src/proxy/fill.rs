@@ -85,7 +85,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     if verdict == HeadVerdict::Alone {
         shared.remember_uncacheable(fill.key(), at);
         let body = match errand.tells(&head) {
-            true => match errand.ear().observed(&errand.site, errand.telling(&head, left), body).await {
+            true => match errand.ear().observed(&errand.site, errand.telling(&fill, &head), body).await {
                 Ok(body) => body,
                 Err(failure) => return fill.fail(failure),
             },
@@ -96,7 +96,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
         }
         return fill.release();
     }
-    match errand.hand_over(&fill, head, body, verdict, left).await {
+    match errand.hand_over(&fill, head, body, verdict).await {
         Handed::Whole(head) => {
             let chunks = fill.body();
             let status = errand.status(&head, &chunks);
@@ -169,9 +169,12 @@ impl Errand {
         self.site.ear(&Method::GET, &self.read.path, self.target.query())
     }
 
-    fn telling<'h>(&'h self, head: &'h Head, left: Timestamp) -> Telling<'h> {
+    fn telling<'h>(&'h self, fill: &Fill<Failure>, head: &'h Head) -> Telling<'h> {
         let (path, query) = (&*self.read.path, self.target.query());
-        Telling { heard: Heard { path, query, status: head.status, fields: &head.fields }, left }
+        Telling {
+            heard: Heard { path, query, status: head.status, fields: &head.fields },
+            left: fill.sequence(),
+        }
     }
 
     /// Whether the outcome stands in the body.
@@ -234,7 +237,6 @@ impl Errand {
         mut head: Head,
         mut body: AnswerBody,
         verdict: HeadVerdict,
-        left: Timestamp,
     ) -> Handed {
         let site = &self.site;
         // Where the body decides, nothing can be promised with the head.
@@ -258,7 +260,7 @@ impl Errand {
             let most = if tells { LARGEST_READ } else { largest };
             let Ok(gathered) = gather(&mut body, most).await else { return Handed::Lost };
             if tells {
-                self.ear().observe(site, self.telling(&head, left), &gathered.chunks, gathered.whole);
+                self.ear().observe(site, self.telling(fill, &head), &gathered.chunks, gathered.whole);
             }
             // In HTTP/1.1 a content with a length has no trailers.
             if gathered.whole && gathered.trailers.is_none() {

@@ -351,7 +351,7 @@ pub(super) async fn pass(
     let body = if ear.hears(&site, head.status) {
         let (status, fields) = (head.status, &head.fields);
         let heard = Heard { path: &pass.path, query: parts.uri.query(), status, fields };
-        match ear.observed(&site, hearing::Telling { heard, left }, answer.body).await {
+        match ear.observed(&site, hearing::Telling { heard, left: sequence }, answer.body).await {
             Ok(body) => body,
             Err(failure) => return asked.fail(&pass.path, failure),
         }

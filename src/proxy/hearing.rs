@@ -12,7 +12,7 @@ use super::forward::{Gathered, LARGEST_READ, gather, joined};
 use super::operations::{News, Operation, Subject, Target, Watch, Writer};
 use super::site::Site;
 use super::tasks::Elsewhere;
-use crate::clock::Timestamp;
+use crate::cache::groups::Sequence;
 use crate::dialect::{
     Address, AddressName, Heard, OperationId, Pending, Progress, Task, TaskEvent, TaskState,
 };
@@ -38,11 +38,12 @@ pub(super) struct Names {
     resource: Option<OperationId>,
 }
 
-/// The answer to a read that left at `left`.
+/// The answer to a read that left at `left`: by the logical clock, since the other may stand still between two
+/// things that happen.
 #[derive(Clone, Copy)]
 pub(super) struct Telling<'a> {
     pub heard: Heard<'a>,
-    pub left: Timestamp,
+    pub left: Sequence,
 }
 
 impl Ear {

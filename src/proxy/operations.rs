@@ -21,7 +21,7 @@ use metrics::Counter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::cache::groups::{GroupId, Groups};
+use crate::cache::groups::{GroupId, Groups, Sequence};
 use crate::clock::{Clock, Timestamp};
 use crate::dialect::{OperationId, Task, TaskEvent, TaskState};
 use crate::telemetry::Registry;
@@ -102,6 +102,8 @@ pub struct Operation {
     pub holds: bool,
     /// Since when it is known.
     pub since: Timestamp,
+    /// The same by the logical clock: what left before may show the time before it.
+    pub known: Sequence,
     /// When it counts as ended.
     pub until: Timestamp,
     /// When a list of what runs may tell that it has ended, if it has no name.

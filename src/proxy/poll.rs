@@ -51,7 +51,7 @@ impl Site {
         let read = forward::own_read(self, target, writer.fields(), writer.principal, Cause::Operation);
         let outgoing = Outgoing { host, endpoint, ..read };
         let caller = Caller::One(writer.credential);
-        let left = self.shared.clock.now();
+        let left = self.shared.groups.next();
         let terms = Terms { urgency: Some(Urgency::Change), ..Terms::default() };
         let answer = forward::send_on(self, caller.standing(self), outgoing, terms).await.ok()?;
         let status = answer.parts.status;

@@ -81,6 +81,7 @@ impl Site {
             shown: (!task.resource.is_empty()).then(|| self.shown(task)),
             holds: row.as_ref().is_some_and(|(rule, _)| rule.holds),
             since: now,
+            known: groups.next(),
             until,
             earliest: until,
             settle: row.map_or(DEFAULT_SETTLE, |(rule, _)| rule.settle),

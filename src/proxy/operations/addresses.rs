@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{MAX_OPEN, Name, News, Open, Operation, Operations};
-use crate::clock::Timestamp;
+use crate::cache::groups::Sequence;
 use crate::dialect::OperationId;
 
 /// How many names one operation has at most: the API gives it two or three, and may change them.
@@ -82,11 +82,11 @@ impl Operations {
     /// An answer to a read that left at `left` says that nothing of what an operation changes moves any
     /// more, or that the API knows it no more. What it holds is let go; but its end may still be told, and
     /// overtakes even then.
-    pub fn let_go(&self, site: u32, id: &OperationId, left: Timestamp) -> News {
+    pub fn let_go(&self, site: u32, id: &OperationId, left: Sequence) -> News {
         let mut open = self.open.lock();
         let primary = open.primary((site, id.clone()));
         // What left before the write was answered may show the time before it.
-        if open.named.get(&primary).is_none_or(|operation| left <= operation.since) {
+        if open.named.get(&primary).is_none_or(|operation| left <= operation.known) {
             return News::Old;
         }
         let Some(mut operation) = open.named.remove(&primary) else { return News::Old };

@@ -4,6 +4,7 @@ use super::*;
 use crate::cache::groups::{GroupName, Settling};
 use crate::cache::key::{CredentialId, Secret};
 
+mod addresses;
 mod asking;
 
 struct Lab {
@@ -37,6 +38,7 @@ impl Lab {
             shown: Some(self.shown()),
             holds: true,
             since: now,
+            known: self.groups.next(),
             until: now.after(CAP),
             earliest: now.after(HOLD),
             settle: Duration::from_secs(15),

@@ -137,6 +137,7 @@ impl<'s> Reach<'s> {
             shown: None,
             holds: true,
             since: now,
+            known: site.shared.groups.next(),
             until: now.after(hold),
             earliest: now.after(hold),
             settle,

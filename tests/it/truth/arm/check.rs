@@ -263,8 +263,7 @@ impl World {
                     && operation.write.resource() == Some(item)
                     && matches!(operation.write.request().0, "PUT" | "PATCH");
                 let delivered = record.delivered.filter(|(_, told)| *told == Told::Outcome);
-                // Forebay tells by its clock which came first, and that stands still here now and then.
-                let knew = delivered.is_some_and(|(when, _)| when.at < asked.began.at);
+                let knew = delivered.is_some_and(|(when, _)| when < asked.began);
                 let is_over = operation.ended.is_some_and(|ended| ended < answer.formed);
                 let same = record.generation == asked.generation;
                 if shows_it && knew && is_over && same && !answer.moves && !operation.told_ended {
