@@ -139,7 +139,13 @@ impl Listing {
         let Lookup::Absent(_) = lookup::lookup(site, &asked, &of_list, now) else { return None };
         let mut groups = read.groups(site, query);
         groups.extend(of_list.groups(site, query));
-        if !shared.promotions.may_tell(&shared.groups, &groups, now, now, site.dialect().lists_lag()) {
+        if !shared.promotions.may_tell(
+            site.id,
+            &shared.groups,
+            &groups,
+            (now, now),
+            site.dialect().lists_lag(),
+        ) {
             return None;
         }
         let key = of_list.key(site, &asked, None).of_one(read.credential);

@@ -45,7 +45,9 @@ impl Site {
     /// What was judged by other rules reaches the entries of these, from before the first of them.
     pub(super) fn take_over(&self) {
         let groups = |task: &Task| self.task_of_others(task).groups;
-        self.shared.operations.rules_change(self.id, self.fingerprint, groups);
+        if self.shared.operations.rules_change(self.id, self.fingerprint, groups) {
+            self.shared.promotions.rules_change(self.id, self.shared.clock.now());
+        }
     }
 
     /// Whether nobody has taken over.

@@ -195,7 +195,13 @@ impl Listed<'_> {
         groups.sort_unstable();
         groups.dedup();
         let now = shared.clock.now();
-        if !shared.promotions.may_tell(&shared.groups, &groups, self.left, now, dialect.lists_lag()) {
+        if !shared.promotions.may_tell(
+            site.id,
+            &shared.groups,
+            &groups,
+            (self.left, now),
+            dialect.lists_lag(),
+        ) {
             return None;
         }
         let about = Provenance {

@@ -16,12 +16,12 @@ impl Operations {
     /// From now on `rules` (their fingerprint) judge what happens at `site`; `groups` says what they make of
     /// a task. To be called before anybody reads by them: what is open reaches their groups too, by its
     /// task, or all of them where the task is not known; and while anything that the old rules judged
-    /// settles, everything does.
-    pub fn rules_change(&self, site: u32, rules: u64, groups: impl Fn(&Task) -> Arc<[GroupId]>) {
+    /// settles, everything does. Whether they replace others.
+    pub fn rules_change(&self, site: u32, rules: u64, groups: impl Fn(&Task) -> Arc<[GroupId]>) -> bool {
         let mut open = self.open.lock();
-        let Some(before) = open.rules.insert(site, rules) else { return };
+        let Some(before) = open.rules.insert(site, rules) else { return false };
         if before == rules {
-            return;
+            return false;
         }
         let everything = self.everything(site);
         self.groups.settle(&everything, self.groups.settled_at(), None);
@@ -42,6 +42,7 @@ impl Operations {
         for (_, operation) in lapsed.iter_mut().filter(|((of, _), _)| *of == site) {
             operation.reach(&more(operation));
         }
+        true
     }
 
     /// Whether `rules` still judge what happens at `site`. Whoever finds that they do not reaches everything.

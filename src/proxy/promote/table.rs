@@ -51,6 +51,8 @@ pub(in crate::proxy) struct Promotions {
     alone: Cache<Key, Sequence>,
     /// What left before tells nothing.
     floor: AtomicU64,
+    /// By site: when other rules took over. What was written before overtook groups of other names.
+    took_over: Mutex<HashMap<u32, Timestamp>>,
 }
 
 impl Default for Promotions {
@@ -63,6 +65,7 @@ impl Default for Promotions {
             notes: Mutex::default(),
             alone: Cache::new(READ_ALONE),
             floor: AtomicU64::new(0),
+            took_over: Mutex::default(),
         }
     }
 }
@@ -162,16 +165,25 @@ impl Promotions {
         notes.push_back((now, Sequence::from_u64(groups.latest() + 1)));
     }
 
-    /// Whether a list that left at `left` may tell of `ids`: no write to them is under way or settles, and
-    /// nothing overtook them in the `lag` before. Where too little was noted a longer time counts.
+    /// Other rules judge what happens at `site` from `now` on.
+    pub(in crate::proxy) fn rules_change(&self, site: u32, now: Timestamp) {
+        self.took_over.lock().insert(site, now);
+    }
+
+    /// Whether a list of `site` that left at `left` may tell of `ids` at `now`: no write to them is under way or
+    /// settles, and nothing overtook them in the `lag` before, in which the rules stayed the same. Where too
+    /// little was noted a longer time counts.
     pub(in crate::proxy) fn may_tell(
         &self,
+        site: u32,
         groups: &Groups,
         ids: &[GroupId],
-        left: Timestamp,
-        now: Timestamp,
+        (left, now): (Timestamp, Timestamp),
         lag: Duration,
     ) -> bool {
+        if self.took_over.lock().get(&site).is_some_and(|at| left < at.after(lag)) {
+            return false;
+        }
         if groups.is_being_written(ids)
             || groups.settling(ids, left) != Settling::Settled
             || groups.settling(ids, now) != Settling::Settled
@@ -224,7 +236,7 @@ mod tests {
         let ids = [groups.id(0, GroupName::Named("a"))];
         let may = || {
             table.note(&groups, clock.now());
-            table.may_tell(&groups, &ids, clock.now(), clock.now(), LAG)
+            table.may_tell(0, &groups, &ids, (clock.now(), clock.now()), LAG)
         };
         assert!(may(), "nothing was ever written");
         groups.invalidate(&[groups.id(0, GroupName::Named("b"))]);
@@ -250,10 +262,29 @@ mod tests {
         let ids = [groups.id(0, GroupName::Named("a"))];
         groups.invalidate(&ids);
         clock.advance(2 * LAG);
-        assert!(!table.may_tell(&groups, &ids, clock.now(), clock.now(), LAG));
+        assert!(!table.may_tell(0, &groups, &ids, (clock.now(), clock.now()), LAG));
         table.note(&groups, clock.now());
         clock.advance(LAG);
-        assert!(table.may_tell(&groups, &ids, clock.now(), clock.now(), LAG));
+        assert!(table.may_tell(0, &groups, &ids, (clock.now(), clock.now()), LAG));
+    }
+
+    #[test]
+    fn other_rules_know_nothing_of_what_was_written_before() {
+        let (clock, table) = (Clock::manual(), Promotions::default());
+        let groups = Groups::new(Secret::from_bytes(&[7; 16]));
+        let ids = [groups.id(0, GroupName::Named("a"))];
+        let may = |site| {
+            table.note(&groups, clock.now());
+            table.may_tell(site, &groups, &ids, (clock.now(), clock.now()), LAG)
+        };
+        assert!(may(0));
+        table.rules_change(0, clock.now());
+        assert!(!may(0));
+        assert!(may(1), "those of another upstream stay");
+        clock.advance(LAG - SECOND);
+        assert!(!may(0));
+        clock.advance(SECOND);
+        assert!(may(0));
     }
 
     #[test]
