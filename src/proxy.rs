@@ -62,7 +62,7 @@ pub use own::{CredentialError, MAX_CREDENTIAL, OwnCredential};
 pub use purge::{Manner, Purge, group_of, is_usable, matches_path, purge};
 pub use site::{InvalidationCause, Shared, Site, SiteConfig};
 pub use tunnels::{AllTunnels, TunnelLimits, TunnelPlace, Tunnels};
-pub use warm::{SyncJob, WarmIssue, WarmShown, keep_warm};
+pub use warm::{PassShown, SyncJob, WarmIssue, WarmShown, keep_warm};
 pub use watch::watch;
 
 use lookup::Lookup;
@@ -89,6 +89,7 @@ impl Proxy {
         let old = self.site.swap(site);
         // By the rules that took them; those that come now would wait for them.
         old.shared.release_writes(old.id);
+        old.shared.warm.stir();
         self.reloaded.notify_one();
     }
 

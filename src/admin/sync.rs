@@ -24,9 +24,12 @@ struct StatsView {
     errors: u64,
     /// The most that came to nothing in a row for one of them.
     consecutive_errors: u32,
-    /// How long ago the last fetch was.
+    /// How many of the total change often, and how many are the rest.
+    quick: usize,
+    full: usize,
+    /// How long ago it was that a round over those that change often was complete.
     last_quick_pass_seconds: Option<f64>,
-    /// How long ago it was that everything had been fetched since.
+    /// The same of the rest.
     last_full_pass_seconds: Option<f64>,
     /// Whether anything is being fetched now.
     running: bool,
@@ -58,15 +61,17 @@ pub(super) fn stats(sites: &[Arc<Site>]) -> Stats {
             fetches,
             errors,
             consecutive_errors,
-            last_quick_pass_seconds: seconds(quick),
-            last_full_pass_seconds: seconds(full),
+            quick: quick.members,
+            full: full.members,
+            last_quick_pass_seconds: seconds(quick.complete),
+            last_full_pass_seconds: seconds(full.complete),
             running: running > 0,
         }
     };
     Stats { upstreams: sites.iter().map(view).collect() }
 }
 
-/// Whether all jobs are done.
+/// Whether all jobs are done, and in time.
 pub(super) fn health(sites: &[Arc<Site>]) -> Health {
     let of = |site: &Arc<Site>| {
         let name = site.config.name.clone();
@@ -74,6 +79,10 @@ pub(super) fn health(sites: &[Arc<Site>]) -> Health {
             WarmIssue::Unkept { target } => format!("{name}: no rule keeps {target}"),
             WarmIssue::Failing { target, failures } => {
                 format!("{name}: {target} could not be fetched {failures} times in a row")
+            }
+            WarmIssue::Behind { pass, late } => {
+                let (pass, late) = (pass.as_str(), late.as_secs());
+                format!("{name}: the {pass} pass is behind: what is next has been due for {late} s")
             }
         })
     };

@@ -9,6 +9,10 @@ const PART: f64 = 0.8;
 /// The longest rest after failures. An API that is down is asked by its readers as well.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
+/// A thing is quiet after so many fetches in a row without a change: one alone says little of what changes
+/// every now and then.
+const QUIET_AFTER: u32 = 2;
+
 /// The two paces of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Paces {
@@ -29,10 +33,34 @@ pub enum Found {
     Nothing,
 }
 
+/// What is fetched again belongs to one of two passes, by how it was seen to change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// What is new or changed in one of its last two fetches.
+    Quick,
+    /// The rest: what is quiet, and what cannot be fetched.
+    Full,
+}
+
+impl Pass {
+    /// Both, the first to be served first.
+    pub const ALL: [Self; 2] = [Self::Quick, Self::Full];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Quick => "quick",
+            Self::Full => "full",
+        }
+    }
+}
+
 /// Where between its paces one thing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     interval: Duration,
+    /// How many fetches in a row brought no change.
+    unchanged: u32,
     /// How many fetches in a row came to nothing.
     failures: u32,
 }
@@ -48,12 +76,18 @@ impl Paces {
 impl Pace {
     /// That of something new: it may change often.
     pub fn new(paces: Paces) -> Self {
-        Self { interval: paces.quick, failures: 0 }
+        Self { interval: paces.quick, unchanged: 0, failures: 0 }
     }
 
     /// How long after its last fetch it is due.
     pub fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// The pass that it belongs to. What fails is seen to change as little as what is quiet, and must not
+    /// hold the places of the quick pass until it times out.
+    pub fn pass(&self) -> Pass {
+        if self.unchanged < QUIET_AFTER { Pass::Quick } else { Pass::Full }
     }
 
     /// How many fetches in a row came to nothing.
@@ -71,7 +105,8 @@ impl Pace {
             Found::Same => twice.clamp(paces.quick, paces.slow),
             Found::Nothing => twice.clamp(paces.quick, paces.slow.max(LONGEST_REST)),
         };
-        self.failures = if found == Found::Nothing { self.failures + 1 } else { 0 };
+        self.unchanged = if found == Found::Changed { 0 } else { self.unchanged.saturating_add(1) };
+        self.failures = if found == Found::Nothing { self.failures.saturating_add(1) } else { 0 };
     }
 }
 
@@ -102,5 +137,24 @@ mod tests {
         assert_eq!([Found::Nothing; 8].map(&mut after), [8, 16, 32, 64, 128, 256, 300, 300]);
         assert_eq!(after(Found::Same), 30);
         assert_eq!(pace.failures(), 0);
+    }
+
+    #[test]
+    fn what_changed_lately_is_in_the_quick_pass() {
+        use Found::{Changed, Nothing, Same};
+        // Also where both paces are one, so that the interval tells nothing.
+        for slow in [4 * SECOND, 30 * SECOND] {
+            let paces = Paces { quick: 4 * SECOND, slow };
+            let mut pace = Pace::new(paces);
+            assert_eq!(pace.pass(), Pass::Quick, "it is new");
+            let mut after = |found| {
+                pace.found(found, paces);
+                pace.pass()
+            };
+            assert_eq!([Same, Same, Same].map(&mut after), [Pass::Quick, Pass::Full, Pass::Full]);
+            assert_eq!([Changed, Same, Changed].map(&mut after), [Pass::Quick; 3]);
+            assert_eq!([Nothing, Nothing].map(&mut after), [Pass::Quick, Pass::Full], "it times out");
+            assert_eq!([Same, Changed].map(&mut after), [Pass::Full, Pass::Quick]);
+        }
     }
 }

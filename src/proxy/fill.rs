@@ -119,7 +119,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
             match entry {
                 Some(entry) => {
                     errand.site.note_kept(errand.read.rule, entry.lifetimes(), at);
-                    errand.keep_warm();
+                    errand.keep_warm(left);
                     errand.note_next(&fill, &entry, at);
                     fill.finish(|| {
                         shared.memory.insert_newer(errand.key, entry.clone());

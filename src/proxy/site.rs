@@ -361,7 +361,7 @@ impl Site {
             outages: Outages::default(),
         };
         site.take_over();
-        site.shared.warm.stir();
+        site.shared.warm.serve(site.id);
         site
     }
 

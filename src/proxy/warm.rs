@@ -5,13 +5,17 @@
 //! only the partition that it is from; what a job names goes with the upstream's own credential. Each fetch
 //! takes the way of a request: by the rules in force, on the flights that readers are on, and kept only if
 //! theirs would be. Nothing here decides what is fresh.
+//!
+//! What changes often is fetched in a quick pass and the rest in a full one, each with places of its own.
 
 mod jobs;
+mod passes;
 mod shown;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Weak};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
@@ -19,7 +23,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, Version};
 use tokio::task::JoinSet;
 
 pub use jobs::SyncJob;
-pub use shown::{WarmIssue, WarmShown};
+pub use shown::{PassShown, WarmIssue, WarmShown};
 pub(super) use table::Warm;
 
 use table::{Kept, Wanted};
@@ -36,15 +40,12 @@ use crate::cache::entry::Entry;
 use crate::cache::flight::{Begin, Company, Join, Passenger};
 use crate::cache::groups::{GroupId, GroupName, Settling};
 use crate::cache::key::{Key, Partition};
-use crate::cache::pace::{Found, Paces};
+use crate::cache::pace::{Found, Paces, Pass};
 use crate::clock::Timestamp;
 use crate::rules::Reuse;
 
 /// How often it is looked for what is due, while anything is kept warm.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// How many fetches of one upstream are under way at once, whatever the limits would allow.
-const AT_ONCE: usize = 4;
 
 /// How long a fetch waits for writes and tasks to settle: what came before would be kept for a second.
 const UNTIL_SETTLED: Duration = Duration::from_secs(2);
@@ -78,28 +79,56 @@ struct Made {
     used: Timestamp,
 }
 
-/// Keeps warm for as long as the process runs, whatever site the proxy is reloaded with.
+/// Keeps warm for as long as the upstream is served, whatever site the proxy is reloaded with.
 pub async fn keep_warm(proxy: Proxy) {
     let mut running = JoinSet::new();
-    let mut met: Weak<Site> = Weak::new();
+    let mut served = Served(proxy.site());
+    let shared = served.0.shared.clone();
+    let warm = &shared.warm;
+    jobs::take(&served.0);
     loop {
+        // Made before the looks, so that nothing that happens in between is missed.
+        let stirred = warm.stirred();
         let site = proxy.site();
-        let warm = &site.shared.warm;
-        if !std::ptr::eq(met.as_ptr(), Arc::as_ptr(&site)) || warm.has_lost_a_job(site.id) {
-            met = Arc::downgrade(&site);
+        if !Arc::ptr_eq(&served.0, &site) || warm.has_lost_a_job(site.id) {
+            served = served.followed_by(site.clone());
             jobs::take(&site);
         }
-        while running.try_join_next().is_some() {}
-        for (key, kept) in warm.due(site.id, site.shared.clock.now(), AT_ONCE - running.len()) {
-            let fetching = Fetching { site: site.clone(), key, attempt: Attempt::Later(LOOK_EVERY) };
-            running.spawn(fetching.run(kept));
+        if !warm.has_any(site.id) {
+            stirred.await;
+            continue;
         }
-        // Made before the look, so that nothing that happens in between is missed.
-        let stirred = warm.stirred();
-        match warm.has_any(site.id) {
-            true => tokio::time::sleep(LOOK_EVERY).await,
-            false => stirred.await,
+        let mut next_look = pin!(tokio::time::sleep(LOOK_EVERY));
+        loop {
+            for wanted in warm.due(site.id, shared.clock.now()) {
+                running.spawn(Fetching::new(site.clone(), wanted).run());
+            }
+            // A place that is free again is given away at once; what is new can wait for the next look.
+            tokio::select! {
+                () = &mut next_look => break,
+                Some(_) = running.join_next() => {}
+            }
         }
+    }
+}
+
+/// A site that is served: when it no longer is, nothing of it is kept warm.
+struct Served(Arc<Site>);
+
+impl Served {
+    /// What is known stays if it is the same API.
+    fn followed_by(mut self, next: Arc<Site>) -> Self {
+        if self.0.id == next.id {
+            self.0 = next;
+            return self;
+        }
+        Self(next)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.shared.warm.leave(self.0.id);
     }
 }
 
@@ -107,24 +136,34 @@ pub async fn keep_warm(proxy: Proxy) {
 struct Fetching {
     site: Arc<Site>,
     key: Key,
+    pass: Pass,
+    asker: Arc<Asker>,
+    job: Option<SyncJob>,
+    used: Timestamp,
     attempt: Attempt,
 }
 
 impl Drop for Fetching {
     fn drop(&mut self) {
         let attempt = std::mem::replace(&mut self.attempt, Attempt::Over);
-        self.site.shared.warm.fetched(self.key, attempt, self.site.shared.clock.now());
+        let shared = &self.site.shared;
+        shared.warm.fetched(self.site.id, self.key, &self.asker, attempt, shared.clock.now());
     }
 }
 
 impl Fetching {
-    async fn run(mut self, kept: Wanted) {
-        self.attempt = self.fetch(kept).await.unwrap_or(Attempt::Over);
+    fn new(site: Arc<Site>, Wanted { key, pass, asker, job, used }: Wanted) -> Self {
+        Self { site, key, pass, asker, job, used, attempt: Attempt::Later(LOOK_EVERY) }
+    }
+
+    async fn run(mut self) {
+        self.attempt = self.fetch().await.unwrap_or(Attempt::Over);
     }
 
     /// `None` where there is nothing to be fetched any more.
-    async fn fetch(&self, Wanted { asker, job, used }: Wanted) -> Option<Attempt> {
-        let (site, shared) = (&self.site, &self.site.shared);
+    async fn fetch(&self) -> Option<Attempt> {
+        let Self { site, asker, job, used, .. } = self;
+        let shared = &site.shared;
         let now = shared.clock.now();
         let request = asker.request();
         let read = read_of(site, &request)?;
@@ -134,8 +173,8 @@ impl Fetching {
             return None;
         }
         let before = shared.memory.get(self.key);
-        let used = before.as_ref().map_or(used, |before| used.max(before.used()));
-        let every = match (&job, rule.keep_warm, &before) {
+        let used = before.as_ref().map_or(*used, |before| before.used().max(*used));
+        let every = match (job, rule.keep_warm, &before) {
             (Some(job), ..) => job.every,
             // What the store had to give up, or the API says is gone, is not brought back.
             (None, Some(warm), Some(_)) if now.since(used) < warm.while_used_within => warm.every,
@@ -145,7 +184,7 @@ impl Fetching {
             Reuse::For(fresh) => fresh,
             _ => before.as_ref().map_or(every, |before| before.lifetimes().fresh),
         };
-        let paces = match &job {
+        let paces = match job {
             Some(job) => Paces { quick: job.every, slow: job.full },
             None => Paces::of(every, fresh.min(site.ceiling(read.rule, now))),
         };
@@ -159,7 +198,7 @@ impl Fetching {
             return Some(Attempt::Later(UNTIL_SETTLED));
         }
         let read = read.detach();
-        if !self.fly(&asker, read.clone(), page, groups).await {
+        if !self.fly(read.clone(), page, groups).await {
             return Some(Attempt::Later(UNTIL_SETTLED));
         }
         let found = match (before, shared.memory.get(self.key)) {
@@ -173,8 +212,9 @@ impl Fetching {
     }
 
     /// Fetches, unless somebody does already.
-    async fn fly(&self, asker: &Asker, read: Read<'static>, page: Page, mut groups: Vec<GroupId>) -> bool {
-        let (site, shared) = (&self.site, &self.site.shared);
+    async fn fly(&self, read: Read<'static>, page: Page, mut groups: Vec<GroupId>) -> bool {
+        let Self { site, asker, .. } = self;
+        let shared = &site.shared;
         let who = read.credential;
         let own = Partition::of(who);
         let company = match read.partition == own
@@ -203,7 +243,7 @@ impl Fetching {
             headers: asker.fields.clone(),
             cause: Cause::Refresh,
             page,
-            behalf: Behalf::Itself,
+            behalf: Behalf::Itself(self.pass),
         };
         fill::run(errand, fill, None).await;
         true
@@ -245,16 +285,17 @@ pub(super) fn read_of<'r>(site: &Site, request: &'r Request<()>) -> Option<Read<
 }
 
 impl Errand {
-    /// What this errand fetched for a client was stored: it is kept warm from now on, where its rule says so.
-    pub(super) fn keep_warm(&self) {
+    /// What this errand fetched for a client, with a call that left at `left`, was stored: it is kept warm
+    /// from now on, where its rule says so.
+    pub(super) fn keep_warm(&self, left: Timestamp) {
         let rule = self.read.rule(&self.site);
         let (Some(named), Behalf::Client) = (rule.keep_warm, self.behalf) else { return };
         let fresh = if let Reuse::For(fresh) = rule.reuse { fresh } else { named.every };
         let asker =
             Asker { target: self.target.clone(), fields: copied(&self.headers), endpoint: self.endpoint };
         let now = self.site.shared.clock.now();
-        let kept = Kept::used(self.site.id, asker, Paces::of(named.every, fresh), now);
-        self.site.shared.warm.keep(self.key, kept, now);
+        let kept = Kept::used(asker, Paces::of(named.every, fresh), now);
+        self.site.shared.warm.keep(self.site.id, self.key, kept, left, now);
     }
 }
 

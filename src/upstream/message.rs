@@ -125,11 +125,14 @@ pub enum Urgency {
     Refresh,
     /// What forebay does for itself.
     Background,
+    /// What of that can wait longest.
+    Leisure,
 }
 
 impl Urgency {
     /// All of them, the most urgent first.
-    pub(super) const ALL: [Self; 4] = [Self::Change, Self::Read, Self::Refresh, Self::Background];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Change, Self::Read, Self::Refresh, Self::Background, Self::Leisure];
 }
 
 /// What is told of a failure: the status, where there was an answer.

@@ -2,6 +2,8 @@
 //!
 //! Time moves only where a test moves it.
 
+mod passes;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -222,7 +224,9 @@ async fn a_job_is_done_before_anybody_asks_and_for_its_credential_alone() {
     let stats = admin(&rig, "GET", "/api/sync/stats").await;
     let stats = &stats["upstreams"][0];
     assert_eq!((&stats["jobs"], &stats["errors"], &stats["running"]), (&1.into(), &0.into(), &false.into()));
-    assert!(stats["last_full_pass_seconds"].as_f64().is_some_and(|ago| ago < 5.0), "{stats}");
+    assert_eq!((&stats["quick"], &stats["full"]), (&2.into(), &0.into()), "nothing is quiet yet");
+    assert!(stats["last_quick_pass_seconds"].as_f64().is_some_and(|ago| ago < 5.0), "{stats}");
+    assert_eq!(stats["last_full_pass_seconds"], Value::Null);
     pass(&rig, 29).await;
     // The change feed is read with it too.
     let by_own = || {
@@ -231,6 +235,8 @@ async fn a_job_is_done_before_anybody_asks_and_for_its_credential_alone() {
             |call: &&Call| call.target.contains("full=1") && call.field("authorization") == Some(OWN);
         calls.iter().filter(is_jobs).count()
     };
+    let stats = &admin(&rig, "GET", "/api/sync/stats").await["upstreams"][0];
+    assert_eq!((&stats["quick"], &stats["full"]), (&1.into(), &1.into()), "what the client used is quiet");
     let before = by_own();
     assert!((1..=2).contains(&before), "every half minute: {before}");
     assert_eq!(admin(&rig, "POST", "/api/sync/trigger").await["triggered"], 2);

@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::Errand;
 use crate::cache::flight::Fill;
+use crate::cache::pace::Pass;
 use crate::proxy::counters::Cause;
 use crate::proxy::{Failure, forward};
 use crate::upstream::{EndpointChoice, EndpointId, Outgoing, Urgency};
@@ -13,18 +14,19 @@ use crate::upstream::{EndpointChoice, EndpointId, Outgoing, Urgency};
 pub(in crate::proxy) enum Behalf {
     /// A client, who waits for it or has been served something expired.
     Client,
-    /// Forebay itself.
-    Itself,
+    /// Forebay itself, in this pass over what it keeps warm.
+    Itself(Pass),
 }
 
 impl Errand {
     /// Before whom it is served.
     pub(super) fn urgency(&self) -> Urgency {
-        match self.cause {
+        match (self.behalf, self.cause) {
             _ if self.ear().listens() => Urgency::Change,
-            _ if self.behalf == Behalf::Itself => Urgency::Background,
-            Cause::Refresh => Urgency::Refresh,
-            _ => Urgency::Read,
+            (Behalf::Itself(Pass::Quick), _) => Urgency::Background,
+            (Behalf::Itself(Pass::Full), _) => Urgency::Leisure,
+            (Behalf::Client, Cause::Refresh) => Urgency::Refresh,
+            (Behalf::Client, _) => Urgency::Read,
         }
     }
 

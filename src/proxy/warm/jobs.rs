@@ -23,6 +23,7 @@ pub struct SyncJob {
 /// Takes over the jobs of `site`.
 pub(super) fn take(site: &Arc<Site>) {
     let (mut jobs, mut unkept) = (Vec::new(), Vec::new());
+    let now = site.shared.clock.now();
     if let Some(own) = &site.config.credential {
         for job in &site.config.sync {
             let fields = own.fields().clone();
@@ -32,7 +33,7 @@ pub(super) fn take(site: &Arc<Site>) {
                 Some(read) => {
                     asker.endpoint = read.rule(site).per_endpoint.then(|| site.upstream.first_up().as_u64());
                     let key = read.key(site, &request, asker.endpoint);
-                    jobs.push((key, Kept::named(site.id, asker, job.clone(), site.shared.clock.now())));
+                    jobs.push((key, Kept::named(asker, job.clone(), now)));
                 }
                 None => unkept.push(job.target.to_string()),
             }
@@ -41,5 +42,5 @@ pub(super) fn take(site: &Arc<Site>) {
     for target in &unkept {
         tracing::warn!(upstream = %site.config.name, "`sync` of {target}: no rule keeps it");
     }
-    site.shared.warm.take_jobs(site.id, jobs, unkept);
+    site.shared.warm.take_jobs(site.id, jobs, unkept, now);
 }

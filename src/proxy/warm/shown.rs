@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use super::table::OfOne;
 use crate::cache::entry::Freshness;
+use crate::cache::pace::Pass;
+use crate::clock::Timestamp;
 use crate::proxy::site::Site;
 
 /// From so many failures in a row on there is an issue.
@@ -25,12 +28,25 @@ pub struct WarmShown {
     pub errors: u64,
     /// The most that came to nothing in a row.
     pub consecutive_errors: u32,
-    /// How long ago anything was fetched.
-    pub quick: Option<Duration>,
-    /// How long ago it was that everything had been fetched since.
-    pub full: Option<Duration>,
+    /// What changes often.
+    pub quick: PassShown,
+    /// The rest.
+    pub full: PassShown,
     /// What is wrong.
     pub issues: Vec<WarmIssue>,
+}
+
+/// One of the two passes.
+///
+/// A round of it is complete when everything that belongs to it has had its turn since the round began, or
+/// belongs to it no more. A turn is a fetch, by forebay or by a client, whether it succeeded or failed, or one
+/// that was put off until a write has settled. The next round begins at once.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PassShown {
+    /// How much belongs to it.
+    pub members: usize,
+    /// How long ago a round of it was last complete; `None` before the first, and while nothing belongs to it.
+    pub complete: Option<Duration>,
 }
 
 /// Something that is wrong.
@@ -48,6 +64,13 @@ pub enum WarmIssue {
         /// How often in a row.
         failures: u32,
     },
+    /// What is due waits too long for its turn.
+    Behind {
+        /// In this pass.
+        pass: Pass,
+        /// How long what has waited longest has been due.
+        late: Duration,
+    },
 }
 
 impl Site {
@@ -61,29 +84,12 @@ impl Site {
                     && matches!(self.freshness(&entry, now), Freshness::Fresh(_))
             })
         };
-        let mut shown = WarmShown::default();
-        let (all, unkept) = self.shared.warm.of(self.id, |key, kept| {
-            let target = kept.job.as_ref().map(|job| job.target.to_string());
-            let ago = kept.refreshed.map(|at| now.since(at));
-            (key, target, ago, kept.is_running, kept.fetches, kept.failed, kept.pace.failures())
-        });
-        let mut agos = Vec::with_capacity(all.len());
-        for (key, target, ago, is_running, fetches, failed, failures) in all {
-            shown.kept += 1;
-            shown.jobs += usize::from(target.is_some());
-            shown.fresh += usize::from(is_fresh(key));
-            shown.running += usize::from(is_running);
-            shown.fetches += fetches;
-            shown.errors += failed;
-            shown.consecutive_errors = shown.consecutive_errors.max(failures);
-            agos.push(ago);
-            if let Some(target) = target.filter(|_| failures >= FAILURES) {
-                shown.issues.push(WarmIssue::Failing { target, failures });
-            }
-        }
-        shown.quick = agos.iter().flatten().min().copied();
-        shown.full = agos.iter().copied().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
-        shown.issues.extend(unkept.into_iter().map(|target| WarmIssue::Unkept { target }));
+        let (mut shown, keys) = self
+            .shared
+            .warm
+            .of(self.id, |one| (shown(one, now), one.kept.keys().copied().collect::<Vec<_>>()));
+        // Without the lock of the table.
+        shown.fresh = keys.into_iter().filter(|key| is_fresh(*key)).count();
         shown
     }
 
@@ -91,4 +97,29 @@ impl Site {
     pub fn warm_now(&self) -> usize {
         self.shared.warm.trigger(self.id, self.shared.clock.now())
     }
+}
+
+/// All that the table knows.
+fn shown(one: &OfOne, now: Timestamp) -> WarmShown {
+    let pass = |pass| PassShown {
+        members: one.passes.count(pass),
+        complete: one.passes.complete(pass).map(|at| now.since(at)),
+    };
+    let mut shown = WarmShown { quick: pass(Pass::Quick), full: pass(Pass::Full), ..WarmShown::default() };
+    for (key, kept) in &one.kept {
+        let failures = kept.pace.failures();
+        shown.kept += 1;
+        shown.jobs += usize::from(kept.job.is_some());
+        shown.running += usize::from(one.passes.is_running(*key));
+        shown.fetches += kept.fetches;
+        shown.errors += kept.failed;
+        shown.consecutive_errors = shown.consecutive_errors.max(failures);
+        if let Some(job) = kept.job.as_ref().filter(|_| failures >= FAILURES) {
+            shown.issues.push(WarmIssue::Failing { target: job.target.to_string(), failures });
+        }
+    }
+    let unkept = one.unkept.iter().cloned().map(|target| WarmIssue::Unkept { target });
+    let behind = |pass| one.behind(pass, now).map(|late| WarmIssue::Behind { pass, late });
+    shown.issues.extend(unkept.chain(Pass::ALL.into_iter().filter_map(behind)));
+    shown
 }

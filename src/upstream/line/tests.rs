@@ -59,15 +59,16 @@ fn order(claims: &[(&'static str, Urgency, u128)]) -> Vec<&'static str> {
 
 #[test]
 fn the_urgent_come_first_and_equals_in_order() {
-    use Urgency::{Background, Change, Read, Refresh};
+    use Urgency::{Background, Change, Leisure, Read, Refresh};
     let claims = [
+        ("leisure", Leisure, 1),
         ("background", Background, 1),
         ("refresh", Refresh, 1),
         ("read", Read, 1),
         ("second read", Read, 1),
         ("write", Change, 1),
     ];
-    assert_eq!(order(&claims), ["write", "read", "second read", "refresh", "background"]);
+    assert_eq!(order(&claims), ["write", "read", "second read", "refresh", "background", "leisure"]);
 }
 
 #[test]
