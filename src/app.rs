@@ -308,7 +308,7 @@ fn install(sites: &Sites, shared: &Arc<Shared>, planned: Vec<Planned>) {
             let file = exposed.file.display();
             tracing::warn!(upstream = %name, "everybody on this machine may read the credential in {file}");
         }
-        client.apply_limits();
+        client.take_effect();
         let site = Arc::new(Site::new(shared.clone(), id, settings.site, rules, client));
         match sites.get_mut(&name) {
             Some((old, proxy)) => {

@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicUsize;
 
 use metrics::Histogram;
 use parking_lot::Mutex;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::telemetry::Registry;
@@ -93,6 +94,8 @@ struct Shared {
     silence: Mutex<Silence>,
     /// A place in flight beyond all others.
     aside: Arc<Line>,
+    /// Those who ask after idle endpoints. They end with this.
+    watches: Mutex<JoinSet<()>>,
 }
 
 /// When calls last got an answer, and since when they get none.
@@ -198,6 +201,7 @@ impl Upstream {
             streams: Streams::new(&config.name, registry),
             silence: Mutex::default(),
             aside: Line::new(1),
+            watches: Mutex::default(),
         });
         let endpoints = endpoints(&config, &[], registry)?;
         let strangers = Line::new(stranger_places(&config));
@@ -207,7 +211,7 @@ impl Upstream {
     /// The same upstream under a new configuration of the same name. Endpoints whose settings and TLS
     /// files are unchanged keep their connections and state, unchanged limits their levels; pauses
     /// and the queue go on. Calls in progress end under the old configuration. New limits count from
-    /// [`Upstream::apply_limits`] on; until then, and after an error, the old upstream is as it was.
+    /// [`Upstream::take_effect`] on; until then, and after an error, the old upstream is as it was.
     pub fn reconfigured(&self, config: UpstreamConfig) -> Result<Self, UpstreamError> {
         config.validate()?;
         let endpoints = endpoints(&config, &self.0.endpoints, &self.0.shared.registry)?;
@@ -215,11 +219,14 @@ impl Upstream {
         Ok(Self(Arc::new(Inner { config, endpoints, shared: Arc::clone(&self.0.shared), strangers })))
     }
 
-    /// Puts the limits of this configuration into force, for all that share its level. Call it when
-    /// nothing can fail any more.
-    pub fn apply_limits(&self) {
-        self.0.shared.gate.set_limits(&self.0.config.limits);
-        self.0.strangers.set_limit(stranger_places(&self.0.config));
+    /// Puts the limits of this configuration into force, for all that share its level, and asks after its
+    /// endpoints and no others from now on. Call it when nothing can fail any more, within a runtime.
+    pub fn take_effect(&self) {
+        let Inner { config, endpoints, shared, strangers } = &*self.0;
+        shared.gate.set_limits(&config.limits);
+        strangers.set_limit(stranger_places(config));
+        let watch = |every| endpoints.iter().map(move |endpoint| probe::watch(endpoint, shared, every));
+        *shared.watches.lock() = config.probe_every.into_iter().flat_map(watch).collect();
     }
 
     /// Sends one call and waits for the head of its answer. Dropping the future frees all it holds

@@ -54,6 +54,27 @@ fn only_endpoints_are_required() {
 }
 
 #[test]
+fn idle_endpoints_are_asked_where_there_are_several_or_as_is_written() {
+    let (one, two) = ("https://pve1:8006", "https://pve1:8006, https://pve2:8006");
+    let cases = [
+        (one, "", None),
+        (two, "", Some(10)),
+        (two, "failures: 3", Some(10)),
+        (one, "probe_every: 5s", Some(5)),
+        (two, "probe_every: 1h", Some(3_600)),
+        (one, "probe_every: 0s", None),
+        (two, "probe_every: 0s", None),
+    ];
+    for (endpoints, breaker, expected) in cases {
+        let text = format!(
+            "upstreams: {{lab: {{endpoints: [{endpoints}], rules: [proxmox], breaker: {{{breaker}}}}}}}"
+        );
+        let every = settings(&text, &[]).upstream("lab").unwrap().upstream.probe_every;
+        assert_eq!(every, expected.map(Duration::from_secs), "{text}");
+    }
+}
+
+#[test]
 fn everything_that_is_written_is_read() {
     let text = "\
 listen:
@@ -155,7 +176,7 @@ upstreams:
     feed: {every: 1ms, ceiling: 0s}
     sync: [{path: x, every: 0s}]
     retry: {attempts: 0, throttled: {base: 9s}, transient: {attempts: 11, growth: x}}
-    breaker: {failures: 0, open_for: 0s}
+    breaker: {failures: 0, open_for: 0s, probe_every: 100ms}
     credential_file: f
   spare lab: {endpoints: []}
 ";
@@ -204,6 +225,7 @@ upstreams:
         "forebay.yaml:25:83: unknown variant `x`, expected one of",
         "forebay.yaml:26:25: from 1 to 1000",
         "forebay.yaml:26:38: more than zero",
+        "forebay.yaml:26:55: from 1s to 1h, or 0s for never",
         "forebay.yaml:27:22: `f` cannot be read",
         "forebay.yaml:28:3: the name of an upstream has",
         "forebay.yaml:28:26: at least one endpoint is needed",

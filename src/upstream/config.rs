@@ -19,6 +19,10 @@ pub use resilience::{BreakerConfig, Growth, Pacing, RetryConfig, RetryPolicy};
 /// More calls at once than any endpoint has sockets for.
 const MOST_PLACES: usize = 65_536;
 
+/// How often an idle endpoint is asked: a dead one is found before most clients come back to it, and the others
+/// have six cheap calls a minute.
+const PROBE_EVERY: Duration = Duration::from_secs(10);
+
 /// Everything an [`Upstream`](super::Upstream) needs to know.
 #[derive(Clone, Debug)]
 pub struct UpstreamConfig {
@@ -64,6 +68,8 @@ pub struct UpstreamConfig {
     pub quota: QuotaConfig,
     /// When calls to an endpoint are held back.
     pub breaker: BreakerConfig,
+    /// How often an endpoint is asked that has answered no call meanwhile; `None` for never.
+    pub probe_every: Option<Duration>,
     /// A cheap read that asks for no credential, to find out whether an endpoint answers.
     pub probe: &'static str,
 }
@@ -71,6 +77,8 @@ pub struct UpstreamConfig {
 impl UpstreamConfig {
     /// A configuration with the documented defaults: system roots, HTTP/1.1 only, no limits.
     pub fn new(name: impl Into<String>, endpoints: Vec<Endpoint>) -> Self {
+        // Of the only one every call finds out the same as soon, and has nowhere else to go.
+        let probe_every = (endpoints.len() > 1).then_some(PROBE_EVERY);
         Self {
             name: name.into(),
             endpoints,
@@ -93,6 +101,7 @@ impl UpstreamConfig {
             retry: RetryConfig::default(),
             quota: QuotaConfig::default(),
             breaker: BreakerConfig::default(),
+            probe_every,
             probe: "/",
         }
     }

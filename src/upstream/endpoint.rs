@@ -89,6 +89,8 @@ pub(super) struct EndpointState {
     adaptive: Option<Adaptive>,
     /// Somebody looks after it.
     cared_for: AtomicBool,
+    /// A call was answered since [`EndpointState::take_answered`] was asked last.
+    answered: AtomicBool,
     /// Calls of our own to find out whether it answers.
     pub(super) probes: CallCounter,
 }
@@ -143,6 +145,7 @@ impl EndpointState {
             only_http1: AtomicBool::new(false),
             health: Health::new(settings.breaker, breaker),
             cared_for: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
             probes: CallCounter::new(registry, upstream, "none", "probe"),
             settings,
         })
@@ -150,6 +153,10 @@ impl EndpointState {
 
     /// It answered a call.
     pub(super) fn succeeded(self: &Arc<Self>) {
+        // Read first: many calls say so at once, and a store would take the line from the other cores.
+        if !self.answered.load(Ordering::Relaxed) {
+            self.answered.store(true, Ordering::Relaxed);
+        }
         if !self.health.is_well() {
             self.act_on(self.health.succeeded());
         }
@@ -160,12 +167,23 @@ impl EndpointState {
         self.act_on(self.health.failed(fault));
     }
 
+    /// Whether it has answered a call since this was asked last.
+    pub(super) fn take_answered(&self) -> bool {
+        self.answered.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether calls are held back from it, or were until a moment ago.
+    pub(super) fn is_cared_for(&self) -> bool {
+        self.cared_for.load(Ordering::Acquire)
+    }
+
     /// Acts on what has become of its health.
     pub(super) fn act_on(self: &Arc<Self>, change: Change) {
         match change {
             Change::None => {}
             Change::Places => self.set_places(),
             Change::Opened => {
+                tracing::warn!(endpoint = %self.settings.endpoint, "calls are held back until it answers");
                 // Whoever waits may find another endpoint, or hear that there is none.
                 self.places.dismiss();
                 if !self.cared_for.swap(true, Ordering::AcqRel) {

@@ -97,6 +97,8 @@ struct State {
     phase: Phase,
     /// Failures in a row.
     failures: u32,
+    /// How many of those are of calls of our own.
+    own: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +133,7 @@ impl Health {
             config,
             well: AtomicBool::new(true),
             steps: AtomicU8::new(STEPS),
-            state: Mutex::new(State { phase: Phase::Closed, failures: 0 }),
+            state: Mutex::new(State { phase: Phase::Closed, failures: 0, own: 0 }),
             gauge,
         }
     }
@@ -173,7 +175,7 @@ impl Health {
     /// It answered, whatever it said.
     pub(super) fn succeeded(&self) -> Change {
         let mut state = self.state.lock();
-        state.failures = 0;
+        (state.failures, state.own) = (0, 0);
         match state.phase {
             // Of the calls that set out before it failed some may be answered late.
             Phase::Open { why: Why::Failing, until } if Instant::now() < until => Change::None,
@@ -189,7 +191,7 @@ impl Health {
                 Change::Places
             }
             Phase::Closed => {
-                self.well.store(self.steps.load(Ordering::Acquire) == STEPS, Ordering::Release);
+                self.be_well_if_all_is_over(&state);
                 Change::None
             }
         }
@@ -197,7 +199,21 @@ impl Health {
 
     /// It failed a call.
     pub(super) fn failed(&self, fault: Fault) -> Change {
+        self.fail(&mut self.state.lock(), fault)
+    }
+
+    /// It failed a call of our own, made because nobody called it. That counts as any other does while calls
+    /// go to it; afterwards it is known already.
+    pub(super) fn misses(&self, fault: Fault) -> Change {
         let mut state = self.state.lock();
+        if state.phase != Phase::Closed {
+            return Change::None;
+        }
+        state.own = state.own.saturating_add(1);
+        self.fail(&mut state, fault)
+    }
+
+    fn fail(&self, state: &mut State, fault: Fault) -> Change {
         self.well.store(false, Ordering::Release);
         state.failures = state.failures.saturating_add(1);
         let row = state.failures >= self.config.failures || matches!(state.phase, Phase::HalfOpen { .. });
@@ -210,19 +226,27 @@ impl Health {
             Fault::Prompt | Fault::Silent => return Change::None,
         };
         let was_open = matches!(state.phase, Phase::Open { .. });
-        self.enter(&mut state, Phase::Open { until: Instant::now() + length, why });
+        self.enter(state, Phase::Open { until: Instant::now() + length, why });
         if was_open { Change::None } else { Change::Opened }
     }
 
-    /// A call of our own was answered.
+    /// A call of our own was answered. That takes back what such calls said before, and nothing else: a
+    /// server may answer the cheap one and be silent to all others.
     pub(super) fn answers(&self) -> Change {
         let mut state = self.state.lock();
-        if !matches!(state.phase, Phase::Open { .. }) {
-            return Change::None;
+        state.failures = state.failures.saturating_sub(std::mem::take(&mut state.own));
+        match state.phase {
+            Phase::Open { .. } => {
+                self.enter(&mut state, Phase::HalfOpen { since: Instant::now() });
+                self.steps.store(0, Ordering::Release);
+                Change::Places
+            }
+            Phase::HalfOpen { .. } => Change::None,
+            Phase::Closed => {
+                self.be_well_if_all_is_over(&state);
+                Change::None
+            }
         }
-        self.enter(&mut state, Phase::HalfOpen { since: Instant::now() });
-        self.steps.store(0, Ordering::Release);
-        Change::Places
     }
 
     /// What to do for it now; while it comes back, each time one step.
@@ -241,9 +265,7 @@ impl Health {
                 let steps = (self.steps.load(Ordering::Acquire) + 1).min(STEPS);
                 self.steps.store(steps, Ordering::Release);
                 let care = if steps == STEPS { Care::Over } else { Care::Wait };
-                if steps == STEPS && state.failures == 0 {
-                    self.well.store(true, Ordering::Release);
-                }
+                self.be_well_if_all_is_over(&state);
                 (care, Change::Places)
             }
         }
@@ -254,6 +276,18 @@ impl Health {
         match self.steps.load(Ordering::Acquire) {
             STEPS => all,
             steps => (all * usize::from(steps) / usize::from(STEPS)).max(1),
+        }
+    }
+
+    /// Failures in a row, so far.
+    #[cfg(test)]
+    pub(super) fn failures(&self) -> u32 {
+        self.state.lock().failures
+    }
+
+    fn be_well_if_all_is_over(&self, state: &State) {
+        if state.failures == 0 && self.steps.load(Ordering::Acquire) == STEPS {
+            self.well.store(true, Ordering::Release);
         }
     }
 

@@ -7,6 +7,7 @@ mod endpoints;
 mod fairness;
 mod kept;
 mod limits;
+mod probes;
 mod quotas;
 mod requests;
 mod retries;

@@ -22,6 +22,7 @@ mod faults;
 mod feed;
 mod forward;
 mod freshness;
+mod idle;
 mod invalidation;
 mod kept;
 mod keys;

@@ -36,7 +36,7 @@ async fn rig(upstream: &str, apis: Vec<String>) -> Rig {
 }
 
 /// What the admin address says.
-async fn admin(rig: &Rig, path: &str) -> String {
+pub async fn admin(rig: &Rig, path: &str) -> String {
     let address = rig.app.admin_address().expect("an admin address");
     let mut stream = TcpStream::connect(address).await.expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");

@@ -64,4 +64,7 @@ pub struct RawBreaker {
     pub failures: Option<u32>,
     /// For so long at most; a cheap call of forebay's own, made every second, ends it earlier. Default: 10s.
     pub open_for: Option<Span>,
+    /// An endpoint that has answered no call for so long gets such a cheap call, to know of its death before
+    /// a client does; from 1s to 1h, 0s for never. Default: 10s where there are several endpoints, else never.
+    pub probe_every: Option<Span>,
 }

@@ -1,5 +1,7 @@
 //! What a configuration says about failures.
 
+use std::time::Duration;
+
 use super::Resolver;
 use crate::config::raw::{RawBreaker, RawGrowth, RawRetry, RawRetryPolicy};
 use crate::rules::document::{Step, at};
@@ -10,6 +12,9 @@ const MOST_ATTEMPTS: u32 = 10;
 
 /// Who lets more fail wants no breaker, and would notice it years later.
 const MOST_FAILURES: u32 = 1_000;
+
+/// How often an idle endpoint can be asked: more often is load, and who asks less often finds nothing in time.
+const PROBE_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 impl Resolver<'_> {
     /// When calls to an endpoint are held back.
@@ -24,6 +29,20 @@ impl Resolver<'_> {
             self.error(&[here, &at!["open_for"]].concat(), "more than zero");
         }
         BreakerConfig { failures, open_for }
+    }
+
+    /// How often an endpoint is asked that answers nobody.
+    pub(super) fn probe_every(
+        &mut self,
+        raw: &RawBreaker,
+        default: Option<Duration>,
+        here: &[Step],
+    ) -> Option<Duration> {
+        let Some(every) = raw.probe_every.map(|span| span.0) else { return default };
+        if !every.is_zero() && !PROBE_EVERY.contains(&every) {
+            self.error(&[here, &at!["probe_every"]].concat(), "from 1s to 1h, or 0s for never");
+        }
+        (!every.is_zero()).then_some(every)
     }
 
     /// What is sent again.

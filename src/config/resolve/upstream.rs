@@ -69,6 +69,7 @@ impl Resolver<'_> {
             }
         }
         config.breaker = self.breaker(&raw.breaker, &under("breaker"));
+        config.probe_every = self.probe_every(&raw.breaker, config.probe_every, &under("breaker"));
         config.retry = self.retry(raw.retry.as_ref(), &under("retry"));
         match raw.quota {
             Some(Share(share)) if share <= 0.0 => {

@@ -81,6 +81,48 @@ async fn a_refused_connection_counts_at_once_and_is_soon_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn calls_of_our_own_count_in_the_row_and_take_back_only_what_they_said() {
+    let health = Health::new(CONFIG, Gauge::noop());
+    for _ in 0..5 {
+        assert_eq!(
+            (health.misses(Fault::Silent), health.misses(Fault::Prompt)),
+            (Change::None, Change::None)
+        );
+        assert!(!health.is_well());
+        assert_eq!((health.answers(), health.is_well()), (Change::None, true));
+    }
+    // A row of both.
+    health.failed(Fault::Silent);
+    health.misses(Fault::Silent);
+    assert_eq!((health.misses(Fault::Silent), health.standing()), (Change::Opened, Standing::Down));
+    // Once calls are held back, nothing is new about that.
+    tokio::time::advance(CONFIG.open_for).await;
+    assert_eq!((health.misses(Fault::Refused), health.standing()), (Change::None, Standing::Probe));
+    assert_eq!(health.succeeded(), Change::Places);
+    for _ in 0..3 {
+        health.care();
+    }
+    assert!(health.is_well());
+    // The cheap call is answered and the others are not.
+    for _ in 0..2 {
+        assert_eq!(health.failed(Fault::Silent), Change::None);
+        assert_eq!((health.answers(), health.is_well()), (Change::None, false));
+    }
+    assert_eq!(health.failed(Fault::Silent), Change::Opened);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_opened_by_our_own_calls_is_well_after_its_steps_without_any_other() {
+    let health = Health::new(CONFIG, Gauge::noop());
+    assert_eq!((health.misses(Fault::Refused), health.standing()), (Change::Opened, Standing::Refusing));
+    assert_eq!((health.answers(), health.places(16)), (Change::Places, 1));
+    tokio::time::advance(CONFIG.open_for).await;
+    let steps: Vec<_> = (0..4).map(|_| (health.care().0, health.places(16))).collect();
+    assert_eq!(steps, [(Care::Wait, 4), (Care::Wait, 8), (Care::Wait, 12), (Care::Over, 16)]);
+    assert!(health.is_well());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_fails_at_once_is_still_called_where_there_is_nothing_else() {
     let health = Health::new(CONFIG, Gauge::noop());
     for fault in [Fault::Silent, Fault::Silent, Fault::Prompt] {

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::*;
 
 /// A server that takes calls and does not answer them while it is ill.
-struct Patient {
-    server: Server,
-    ill: Arc<AtomicBool>,
+pub(super) struct Patient {
+    pub(super) server: Server,
+    pub(super) ill: Arc<AtomicBool>,
     most: Arc<AtomicUsize>,
 }
 
-async fn patient() -> Patient {
+pub(super) async fn patient() -> Patient {
     let (ill, most) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
     let (now, state) = (Arc::new(AtomicUsize::new(0)), (Arc::clone(&ill), Arc::clone(&most)));
     let server = Server::start(move |mut conn| {
@@ -32,7 +32,7 @@ async fn patient() -> Patient {
     Patient { server, ill, most }
 }
 
-fn calls(server: &Server, path: &str) -> usize {
+pub(super) fn calls(server: &Server, path: &str) -> usize {
     server.seen.heads().iter().filter(|head| head.contains(path)).count()
 }
 
@@ -41,12 +41,19 @@ const PATIENT_FOR: Duration = Duration::from_secs(5);
 
 /// Has that pass.
 async fn lose_patience() {
-    tokio::time::pause();
-    tokio::time::advance(PATIENT_FOR).await;
-    tokio::time::resume();
+    pass(PATIENT_FOR).await;
 }
 
-fn state(bench: &Bench) -> Vec<String> {
+/// Has so much time pass at once.
+pub(super) async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+    // Whom that wakes, goes on.
+    tokio::task::yield_now().await;
+}
+
+pub(super) fn state(bench: &Bench) -> Vec<String> {
     let text = bench.registry.render();
     let lines = text.lines().filter(|line| line.starts_with("forebay_breaker_state{"));
     lines.map(|line| line.rsplit(' ').next().unwrap().to_owned()).collect()

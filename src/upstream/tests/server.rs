@@ -117,7 +117,17 @@ impl Server {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::serve(TcpListener::bind("127.0.0.1:0").await.unwrap(), tls, script)
+    }
+
+    fn serve<F>(
+        listener: TcpListener,
+        tls: Option<rustls::ServerConfig>,
+        script: impl Fn(Conn) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen::default());
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -147,6 +157,18 @@ impl Server {
     /// A server that answers every request with its path.
     pub async fn echo() -> Self {
         Self::start(|mut conn| async move { conn.echo_paths().await }).await
+    }
+
+    /// The same where one has been before.
+    pub async fn echo_at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        Self::serve(listener, None, |mut conn| async move { conn.echo_paths().await })
+    }
+
+    /// Stops listening and closes everything.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        let _cancelled = (&mut self.task).await;
     }
 
     pub fn url(&self) -> String {
