@@ -70,7 +70,10 @@
 //! |---|---|
 //! | a breaker never opens | `upstream::tests::breaker` (4 tests), `upstream::health` (5) |
 //! | an answer to forebay's own question closes no breaker | `upstream::tests::breaker` (1), `upstream::health` (2) |
-//! | an endpoint comes back with all of its places at once | `upstream::tests::breaker` (1), `upstream::health` (1) |
+//! | an endpoint comes back with all of its places at once | `upstream::tests::breaker` (1), `upstream::tests::probes` (1), `upstream::health` (2) |
+//! | nobody asks after an idle endpoint | `upstream::tests::probes` (7), `idle` (2) |
+//! | an endpoint is asked while it answers calls | `upstream::tests::probes` (1) |
+//! | an answer to a question takes back what calls said | `upstream::health` (1) |
 //! | `collapse` ignores the content | `meeting` (2) |
 //! | `collapse` ignores the credential | `meeting` (2) |
 //! | `batch` sends the first write in place of the last | `meeting` (2) |

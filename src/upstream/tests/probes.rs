@@ -228,6 +228,8 @@ async fn a_reload_asks_after_the_new_endpoints_alone_and_nobody_after_what_is_go
     assert_eq!(calls(&servers[0], "/probe"), 1);
     // A question that waits for its answer keeps nothing alive.
     let gone = Arc::downgrade(&bench.upstream.0.endpoints[1]);
+    let dropped = Instant::now();
     drop((before, bench));
     eventually(|| gone.strong_count() == 0).await;
+    assert!(dropped.elapsed() < SILENCE / 2, "it waited for its answer");
 }

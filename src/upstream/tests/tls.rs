@@ -5,7 +5,11 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::breaker::pass;
 use super::*;
+
+/// How long an endpoint answers nobody before it is asked.
+const IDLE: Duration = Duration::from_secs(10);
 
 struct Identity {
     certificate: CertificateDer<'static>,
@@ -194,6 +198,7 @@ async fn http2_is_spoken_where_both_want_it_over_one_connection() {
         config.endpoints = vec![url.parse().unwrap()];
         config.tls.trust = Trust::Pins(vec![pin(&mine.certificate)]);
         config.alpn = Alpn::Http2Preferred;
+        config.probe_every = Some(IDLE);
     });
     let mut calls = tokio::task::JoinSet::new();
     let bench = Arc::new(bench);
@@ -214,11 +219,38 @@ async fn http2_is_spoken_where_both_want_it_over_one_connection() {
     assert!(bench.text(call).await.1.starts_with("HTTP/1.1 /b"));
     assert_eq!(accepted.recv().await.unwrap(), Some(b"http/1.1".to_vec()));
     assert_eq!(bench.counted(), [("2xx".to_owned(), 9)]);
+    // A question of our own is asked as calls are, over a connection of its own.
+    bench.upstream.take_effect();
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+        pass(IDLE).await;
+    }
+    assert_eq!(within(accepted.recv()).await.unwrap(), Some(b"h2".to_vec()));
+    let two = |n| ("2xx".to_owned(), n);
+    eventually(|| bench.counted() == [two(1), two(9)]).await;
     server.abort();
     // The server's connections went with it: the next call finds the shared one gone. The idle one
     // is looked at when it is wanted or has lain long enough.
     assert!(server.await.unwrap_err().is_cancelled());
     eventually(|| bench.upstream.endpoints()[0].open_connections <= 1).await;
     assert!(matches!(bench.send(bench.post("/", "x")).await, Err(SendError::Unreachable)));
-    assert_eq!(bench.total(), 9);
+    assert_eq!(bench.total(), 10);
+}
+
+#[tokio::test]
+async fn a_question_is_asked_of_whoever_shows_the_right_certificate() {
+    let (right, wrong) = (identity("127.0.0.1"), identity("127.0.0.1"));
+    let servers = [&right, &wrong].map(|shown| echo(showing(&shown.certificate, &shown.key)));
+    let [right_one, wrong_one] = servers;
+    let servers = [right_one.await, wrong_one.await];
+    let bench = Bench::with(&servers.each_ref(), |config| {
+        config.tls.trust = Trust::Pins(vec![pin(&right.certificate)]);
+    });
+    bench.upstream.take_effect();
+    tokio::task::yield_now().await;
+    pass(IDLE).await;
+    eventually(|| bench.counted() == [("2xx".to_owned(), 1)]).await;
+    eventually(|| !bench.upstream.endpoints()[1].up).await;
+    assert!(bench.upstream.endpoints()[0].up);
+    assert_eq!(servers.each_ref().map(|server| server.seen.requests()), [1, 0]);
 }
