@@ -143,7 +143,14 @@ impl Warm {
         gone.into_iter().for_each(|key| one.forget(key, now));
         for (key, job) in jobs {
             match one.kept.get_mut(&key) {
-                Some(known) => (known.asker, known.job) = (job.asker, job.job),
+                Some(known) => {
+                    let is_as_before = known.job == job.job;
+                    (known.asker, known.job) = (job.asker, job.job);
+                    if !is_as_before {
+                        // Its next turn was reckoned from what it said before.
+                        one.passes.put(key, known.pace.pass(), now, None, now);
+                    }
+                }
                 None => one.put(key, job, now, None, now),
             }
         }

@@ -220,6 +220,20 @@ fn a_job_whose_key_is_another_one_is_looked_at_anew() {
 }
 
 #[test]
+fn a_job_that_says_otherwise_is_done_so_from_now_on() {
+    let kitchen = Kitchen::new();
+    kitchen.take_jobs(vec![kitchen.job()]);
+    assert_eq!(kitchen.fetch(Found::Changed), 1);
+    kitchen.take_jobs(vec![kitchen.job()]);
+    assert!(kitchen.due().is_empty(), "it says the same");
+    let (key, mut job) = kitchen.job();
+    let told = SyncJob { every: SECOND, ..job.job.take().expect("it is one") };
+    job.job = Some(told);
+    kitchen.take_jobs(vec![(key, job)]);
+    assert_eq!(kitchen.due().len(), 1);
+}
+
+#[test]
 fn what_is_put_off_comes_again_when_it_said_and_nothing_is_reckoned_from_it() {
     let kitchen = Kitchen::new();
     kitchen.keep(key(1));
