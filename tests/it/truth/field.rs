@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -30,6 +30,23 @@ pub struct Field<W> {
     pub tally: Mutex<Tally>,
     /// The first violation.
     pub violation: Mutex<Option<String>>,
+}
+
+impl<W> Field<W> {
+    /// Whether one more request may begin; it is counted as begun.
+    pub fn begin_turn(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// A request has ended so: after a violation none begins any more.
+    pub fn end_turn(&self, judged: Result<(), String>) {
+        self.tally.lock().operations += 1;
+        self.progress.notify_waiters();
+        if let Err(violation) = judged {
+            self.violation.lock().get_or_insert(violation);
+            self.left.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What came of the requests of a run.

@@ -1,7 +1,6 @@
 //! What the clients do: each a stream of requests, drawn from its own numbers.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
 
@@ -42,11 +41,7 @@ impl Client {
     /// Sends requests until there are enough of all clients together, or one was answered wrongly.
     pub async fn run(mut self) {
         let field = self.field.clone();
-        while field
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-            .is_ok()
-        {
+        while field.begin_turn() {
             let _under_way = field.traffic.read().await;
             if self.connection.address() != **field.address.load() {
                 self.connection = Connection::to(**field.address.load());
@@ -64,13 +59,7 @@ impl Client {
                 if WATCHERS.contains(&principal) { 0.0 } else { world.weather.write }
             };
             let judged = if self.rng.f32() < write { self.write().await } else { self.read().await };
-            field.tally.lock().operations += 1;
-            field.progress.notify_waiters();
-            if let Err(violation) = judged {
-                field.violation.lock().get_or_insert(violation);
-                field.left.store(0, Ordering::Relaxed);
-                return;
-            }
+            field.end_turn(judged);
         }
     }
 
