@@ -260,3 +260,24 @@ async fn a_job_that_fails_is_an_issue_until_it_is_done() {
     assert_eq!(admin(&rig, "GET", "/api/sync/health").await["healthy"], true);
     rig.finish().await;
 }
+
+#[tokio::test]
+async fn a_job_that_a_reload_brings_is_done_although_nothing_was_kept_before() {
+    let (rig, _files) = synced().await;
+    let file = rig.directory.path().join("forebay.yaml");
+    let text = std::fs::read_to_string(&file).expect("readable");
+    let reload = async |text: &str| {
+        std::fs::write(&file, text).expect("writable");
+        rig.app.reload_file().await.expect("a good file");
+    };
+    let (without, job) = text.split_once("    sync:").expect("it has one");
+    let rest = job.split_once('\n').expect("a line").1;
+    reload(&format!("{without}{rest}")).await;
+    rig.pass_until("the end", || kept(&rig).kept == 0).await;
+    pass(&rig, 2).await;
+    let before = rig.origin().count(CALL);
+    reload(&text).await;
+    rig.pass_until("the job", || rig.origin().count(CALL) > before).await;
+    assert_eq!(kept(&rig).jobs, 1);
+    rig.finish().await;
+}
