@@ -62,6 +62,7 @@ mod request;
 mod retry;
 mod splice;
 mod streams;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;

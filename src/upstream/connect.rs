@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::dial;
 use super::gauge::Gauge;
 use super::request::SendBody;
+use super::tcp::Tcp;
 use super::tls::TlsSettings;
 use super::wire::{Io, MAX_ANSWER_HEAD, Wire, WireState};
 
@@ -60,6 +61,7 @@ impl Connector {
     async fn connect_by(&self, deadline: Instant, speak: Speak) -> io::Result<Fresh> {
         let tcp = dial::connect(self.endpoint.host(), self.endpoint.port(), deadline).await?;
         tcp.set_nodelay(true)?;
+        let tcp = Tcp::new(tcp);
         let Some(tls) = &self.tls else {
             debug_assert_eq!(self.endpoint.scheme(), EndpointScheme::Http);
             return self.http1(Box::new(tcp)).await;
