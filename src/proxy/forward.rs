@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -169,33 +170,38 @@ pub(super) async fn send(
 }
 
 /// The same on terms of its own.
-pub(super) async fn send_on(
-    site: &Site,
+pub(super) fn send_on<'a>(
+    site: &'a Site,
     caller: CallerStanding,
     outgoing: Outgoing,
-    terms: Terms<'_>,
-) -> Result<Answer, SendError> {
+    terms: Terms<'a>,
+) -> impl Future<Output = Result<Answer, SendError>> {
+    // In a box: the others do not carry the room for the charges.
     match charge::is_charged(site) {
-        // In a box: the others do not carry the room for the charges.
-        true => Box::pin(charge::send(site, caller, outgoing, terms)).await,
-        false => send_by_standing(site, caller, outgoing, terms).await,
+        true => Either::Left(Box::pin(charge::send(site, caller, outgoing, terms))),
+        false => Either::Right(send_by_standing(site, caller, outgoing, terms)),
     }
 }
 
 /// The same when it is known whether it is charged.
-pub(super) async fn send_by_standing(
-    site: &Site,
+///
+/// No `async fn`, as [`send_on`] and [`pass`]: those keep their arguments twice.
+pub(super) fn send_by_standing<'a>(
+    site: &'a Site,
     caller: CallerStanding,
     outgoing: Outgoing,
-    terms: Terms<'_>,
-) -> Result<Answer, SendError> {
+    terms: Terms<'a>,
+) -> impl Future<Output = Result<Answer, SendError>> {
     let left = site.shared.clock.now();
-    let result = match caller {
-        CallerStanding::Accepted => site.upstream.send_on(outgoing, terms).await,
-        CallerStanding::Stranger => site.upstream.send_stranger_on(outgoing, terms).await,
+    let sending = match caller {
+        CallerStanding::Accepted => Either::Left(site.upstream.send_on(outgoing, terms)),
+        CallerStanding::Stranger => Either::Right(site.upstream.send_stranger_on(outgoing, terms)),
     };
-    site.note(&result, left);
-    result
+    async move {
+        let result = sending.await;
+        site.note(&result, left);
+        result
+    }
 }
 
 /// What has been read of a body before anybody hears of it.
@@ -273,97 +279,101 @@ pub(super) fn own_read(
 
 /// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not
 /// to be storable, which is judged anew by every answer.
-pub(super) async fn pass(
+pub(super) fn pass(
     site: Arc<Site>,
     request: Request<Incoming>,
     client: SocketAddr,
     started: Timestamp,
     pass: Pass<'static>,
     key: Option<Key>,
-) -> Response<Body> {
-    let mut asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
-    let outcome = Outcome::Other(pass.detail);
-    if RequestDirectives::of(request.headers()).only_if_cached {
-        return asked.fail(&pass.path, Failure::OnlyIfCached);
-    }
-    let (parts, body) = request.into_parts();
-    let account = pass.caller.account(&site, client);
-    let body = match content::take(&site, body, false, account.standing).await {
-        Ok(body) => body,
-        Err(failure) => {
-            return asked.fail(&pass.path, failure);
+) -> impl Future<Output = Response<Body>> {
+    async move {
+        let mut asked = Asked::new(&site, pass.metrics(&site), &request, client, started);
+        let outcome = Outcome::Other(pass.detail);
+        if RequestDirectives::of(request.headers()).only_if_cached {
+            return asked.fail(&pass.path, Failure::OnlyIfCached);
         }
-    };
-    let mut headers = outgoing_fields(&site, &parts.headers);
-    let ear = site.ear(&parts.method, &pass.path, parts.uri.query());
-    links::ask_for_plain(&parts.extensions, &mut headers);
-    if ear.listens() {
-        // What is read here must come as it is.
-        headers.remove(header::ACCEPT_ENCODING);
-    }
-    let outgoing = Outgoing {
-        method: parts.method.clone(),
-        target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-        headers,
-        host: links::host(&parts.extensions),
-        body,
-        endpoint: EndpointChoice::Any,
-        kind: CallKind::Read,
-        principal: account.principal,
-        captures: Vec::new(),
-        counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
-        upgrade: false,
-    };
-    let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
-    let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
-    let repeat = match rule {
-        Some(rule) if rule.reuse == Reuse::Pass => Repeat::IfNeverSent,
-        _ => Repeat::AsItMay,
-    };
-    let urgency = ear.listens().then_some(Urgency::Change);
-    let terms = Terms { urgency, repeat, ..Terms::default() };
-    let answer = match send_on(&site, account.standing, outgoing, terms).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            return asked.fail(&pass.path, Failure::from(&error));
-        }
-    };
-    asked.upstream = Some(answer.waited + answer.took);
-    let head = head_of(answer.parts);
-    // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
-    // forwarded is not read.
-    let accepts = match parts.method {
-        Method::GET | Method::HEAD
-            if head.status.is_success() && !site.dialect().outcome_in_body(&pass.path) =>
-        {
-            let evidence = Evidence { sequence, left };
-            Accepts::by(rule, Answered { evidence, sent: &parts.headers, fields: &head.fields })
-        }
-        _ => Accepts::Nobody,
-    };
-    learn(&site, pass.caller, accepts, head.status);
-    if let (Some(key), Some(rule)) = (key, rule)
-        && let HeadVerdict::Keep(_) =
-            storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)
-    {
-        site.shared.forget_uncacheable(key);
-    }
-    let body = if ear.hears(&site, head.status) {
-        let (status, fields) = (head.status, &head.fields);
-        let heard = Heard { path: &pass.path, query: parts.uri.query(), status, fields };
-        match ear.observed(&site, hearing::Telling { heard, left: sequence }, answer.body).await {
+        let (parts, body) = request.into_parts();
+        let account = pass.caller.account(&site, client);
+        let body = match content::take(&site, body, false, account.standing).await {
             Ok(body) => body,
-            Err(failure) => return asked.fail(&pass.path, failure),
+            Err(failure) => {
+                return asked.fail(&pass.path, failure);
+            }
+        };
+        let mut headers = outgoing_fields(&site, &parts.headers);
+        let ear = site.ear(&parts.method, &pass.path, parts.uri.query());
+        links::ask_for_plain(&parts.extensions, &mut headers);
+        if ear.listens() {
+            // What is read here must come as it is.
+            headers.remove(header::ACCEPT_ENCODING);
         }
-    } else {
-        Body::upstream(answer.body)
-    };
-    let status = CacheStatus::Forwarded {
-        forward: pass.forward,
-        status: None,
-        stored: false,
-        collapsed: false,
-        detail: Some(pass.detail),
-    };
-    asked.conclude(outcome, respond::forwarded(head, body, status))
+        let outgoing = Outgoing {
+            method: parts.method.clone(),
+            target: parts.uri.path_and_query().expect("admitted with a path").clone(),
+            headers,
+            host: links::host(&parts.extensions),
+            body,
+            endpoint: EndpointChoice::Any,
+            kind: CallKind::Read,
+            principal: account.principal,
+            captures: Vec::new(),
+            counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
+            upgrade: false,
+        };
+        let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
+        let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
+        let repeat = match rule {
+            Some(rule) if rule.reuse == Reuse::Pass => Repeat::IfNeverSent,
+            _ => Repeat::AsItMay,
+        };
+        let urgency = ear.listens().then_some(Urgency::Change);
+        let terms = Terms { urgency, repeat, ..Terms::default() };
+        let answer = match send_on(&site, account.standing, outgoing, terms).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                return asked.fail(&pass.path, Failure::from(&error));
+            }
+        };
+        asked.upstream = Some(answer.waited + answer.took);
+        let head = head_of(answer.parts);
+        // The rule speaks of reads: a preflight is answered to anybody. What stands in a body that is only
+        // forwarded is not read.
+        let accepts = match parts.method {
+            Method::GET | Method::HEAD
+                if head.status.is_success() && !site.dialect().outcome_in_body(&pass.path) =>
+            {
+                let evidence = Evidence { sequence, left };
+                Accepts::by(rule, Answered { evidence, sent: &parts.headers, fields: &head.fields })
+            }
+            _ => Accepts::Nobody,
+        };
+        learn(&site, pass.caller, accepts, head.status);
+        if let (Some(key), Some(rule)) = (key, rule)
+            && let HeadVerdict::Keep(_) =
+                storable::judge_head(rule, &head, answer.body.size_hint().exact(), site.shared.max_object)
+        {
+            site.shared.forget_uncacheable(key);
+        }
+        let body = if ear.hears(&site, head.status) {
+            let (status, fields) = (head.status, &head.fields);
+            let heard = Heard { path: &pass.path, query: parts.uri.query(), status, fields };
+            // In a box: hardly any answer is heard.
+            match Box::pin(ear.observed(&site, hearing::Telling { heard, left: sequence }, answer.body)).await
+            {
+                Ok(body) => body,
+                Err(failure) => return asked.fail(&pass.path, failure),
+            }
+        } else {
+            Body::upstream(answer.body)
+        };
+        let status = CacheStatus::Forwarded {
+            forward: pass.forward,
+            status: None,
+            stored: false,
+            collapsed: false,
+            detail: Some(pass.detail),
+        };
+        asked.conclude(outcome, respond::forwarded(head, body, status))
+    }
 }

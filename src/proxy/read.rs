@@ -88,44 +88,48 @@ impl Part {
 
 impl Reading {
     /// Answers it.
-    pub async fn answer(mut self) -> Response<Body> {
-        if self.absent.forward == Forward::UriMiss && self.site.shared.is_remembered(self.absent.key) {
-            // Boxed: rare, and other reads need no room for it.
-            Box::pin(self.recall()).await;
-        }
-        if let Some(response) = self.while_revalidating() {
-            return response;
-        }
-        if self.absent.asks.only_if_cached {
-            return self.failed(Failure::OnlyIfCached);
-        }
-        if let Some(response) = self.promoted().await {
-            return response;
-        }
-        let company = self.company();
-        let key = self.passenger(company).key(self.absent.key);
-        // What only collapses is never stored, so that its answers are not storable is no news.
-        let collapses_only = self.read.rule(&self.site).reuse == Reuse::CollapseOnly;
-        let flown = if *self.request.method() == Method::HEAD {
-            Flown::Alone(Detail::Request, None)
-        } else if !collapses_only && self.site.shared.is_uncacheable(key, self.started) {
-            Flown::Alone(Detail::Uncacheable, Some(key))
-        } else {
-            match self.fly(company).await {
-                // Once more, with its own kind.
-                Flown::Apart => self.fly(Company::Own).await,
-                flown => flown,
+    ///
+    /// No `async fn`: that would keep `self` twice.
+    pub fn answer(mut self) -> impl Future<Output = Response<Body>> {
+        async move {
+            if self.absent.forward == Forward::UriMiss && self.site.shared.is_remembered(self.absent.key) {
+                // Boxed: rare, and other reads need no room for it.
+                Box::pin(self.recall()).await;
             }
-        };
-        match flown {
-            Flown::Answered(response) => response,
-            Flown::Apart => self.failed(Failure::LeaderLost),
-            Flown::Alone(detail, key) => {
-                let Self { site, request, client, started, read, absent } = self;
-                let pass = read.straight(absent.forward, detail);
-                // Boxed, so that the many reads which need no call of their own do not carry the room
-                // for one.
-                Box::pin(forward::pass(site, request, client, started, pass, key)).await
+            if let Some(response) = self.while_revalidating() {
+                return response;
+            }
+            if self.absent.asks.only_if_cached {
+                return self.failed(Failure::OnlyIfCached);
+            }
+            if let Some(response) = self.promoted().await {
+                return response;
+            }
+            let company = self.company();
+            let key = self.passenger(company).key(self.absent.key);
+            // What only collapses is never stored, so that its answers are not storable is no news.
+            let collapses_only = self.read.rule(&self.site).reuse == Reuse::CollapseOnly;
+            let flown = if *self.request.method() == Method::HEAD {
+                Flown::Alone(Detail::Request, None)
+            } else if !collapses_only && self.site.shared.is_uncacheable(key, self.started) {
+                Flown::Alone(Detail::Uncacheable, Some(key))
+            } else {
+                match self.fly(company).await {
+                    // Once more, with its own kind.
+                    Flown::Apart => self.fly(Company::Own).await,
+                    flown => flown,
+                }
+            };
+            match flown {
+                Flown::Answered(response) => response,
+                Flown::Apart => self.failed(Failure::LeaderLost),
+                Flown::Alone(detail, key) => {
+                    let Self { site, request, client, started, read, absent } = self;
+                    let pass = read.straight(absent.forward, detail);
+                    // Boxed, so that the many reads which need no call of their own do not carry the room
+                    // for one.
+                    Box::pin(forward::pass(site, request, client, started, pass, key)).await
+                }
             }
         }
     }

@@ -1,7 +1,9 @@
 //! From an endpoint to a connection that speaks HTTP.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::{http1, http2};
@@ -13,7 +15,7 @@ use tokio_rustls::TlsConnector;
 use super::config::{ContradictoryClose, Endpoint, EndpointScheme};
 use super::connection::Connection;
 use super::dial;
-use super::gauge::Gauge;
+use super::gauge::{Entered, Gauge};
 use super::request::SendBody;
 use super::tcp::Tcp;
 use super::tls::TlsSettings;
@@ -46,6 +48,21 @@ pub(super) struct Connector {
     pub(super) timeout: Duration,
     pub(super) close: ContradictoryClose,
     pub(super) open: Gauge,
+}
+
+/// The library's part of a connection. No `async` block: that would keep it twice.
+struct Codec<C> {
+    connection: C,
+    _open: Entered,
+}
+
+impl<C: Future + Unpin> Future for Codec<C> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Its error reaches the call that is under way; without one the closed sender tells it.
+        Pin::new(&mut self.connection).poll(cx).map(|_ended| ())
+    }
 }
 
 impl Connector {
@@ -88,12 +105,7 @@ impl Connector {
             .handshake(TokioIo::new(wire))
             .await
             .map_err(io::Error::other)?;
-        let open = self.open.enter();
-        let codec = async move {
-            // Its error reaches the call that is under way; without one the closed sender tells it.
-            let _ = connection.with_upgrades().await;
-            drop(open);
-        };
+        let codec = Codec { connection: connection.with_upgrades(), _open: self.open.enter() };
         Ok(Fresh::Http1(Connection::new(sender, codec, state)))
     }
 
