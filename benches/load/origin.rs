@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use memchr::memmem;
@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::Result;
+use super::delay::Delays;
 use super::tally::{Tally, target};
 
 /// The largest body that may be asked for.
@@ -31,20 +32,21 @@ impl Origin {
         socket.bind(self.listen)?;
         let listener: TcpListener = socket.listen(4096)?;
         let tally = Rc::new(Tally::new(false));
+        let delays = Delays::start();
         let body: Rc<[u8]> = std::iter::repeat_n(b'x', LARGEST).collect();
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
-            let (tally, body) = (tally.clone(), body.clone());
+            let (tally, delays, body) = (tally.clone(), delays.clone(), body.clone());
             tokio::task::spawn_local(async move {
                 // A client that has gone is no news.
-                let _gone = serve(stream, &tally, &body).await;
+                let _gone = serve(stream, &tally, &delays, &body).await;
             });
         }
     }
 }
 
-async fn serve(mut stream: TcpStream, tally: &Tally, body: &[u8]) -> Result<()> {
+async fn serve(mut stream: TcpStream, tally: &Tally, delays: &Delays, body: &[u8]) -> Result<()> {
     // No more than a request needs: a thousand connections at once should cost what they cost the proxy.
     let mut buffer = Vec::with_capacity(2 * 1024);
     loop {
@@ -56,6 +58,7 @@ async fn serve(mut stream: TcpStream, tally: &Tally, body: &[u8]) -> Result<()> 
                 return Ok(());
             }
         };
+        let arrived = Instant::now();
         let target = target(&buffer[..end]);
         if let Some(report) = tally.answer(target) {
             stream.write_all(report.as_bytes()).await?;
@@ -71,7 +74,7 @@ async fn serve(mut stream: TcpStream, tally: &Tally, body: &[u8]) -> Result<()> 
         // The content of a write is left unread only where it is empty, which is what the benchmarks send.
         tally.begin(target);
         if delay > 0 {
-            tokio::time::sleep(Duration::from_millis(delay)).await;
+            delays.until(arrived + Duration::from_millis(delay)).await?;
         }
         let mut out = Vec::with_capacity(size + 512);
         let control = if no_store { "Cache-Control: no-store\r\n" } else { "" };

@@ -6,6 +6,7 @@
 mod burst;
 mod client;
 mod cpu;
+mod delay;
 mod drive;
 mod origin;
 mod poll;
