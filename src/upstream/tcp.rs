@@ -104,3 +104,70 @@ impl AsyncWrite for Tcp {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+
+    use futures_util::FutureExt;
+    use rustix::net::{AddressFamily, SocketType, bind, getsockname, listen, socket};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_answers_at_once_is_not_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(listener.local_addr().unwrap()).now_or_never().unwrap().unwrap();
+        let mut client = Tcp::new(stream);
+        assert_eq!(client.write(b"first").now_or_never().unwrap().unwrap(), 5);
+        client.write_all(b" and second").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (mut server, mut read) = (listener.accept().await.unwrap().0, String::new());
+        server.read_to_string(&mut read).await.unwrap();
+        assert_eq!(read, "first and second");
+        server.write_all(b"answer").await.unwrap();
+        let mut answer = [0; 6];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"answer");
+    }
+
+    #[tokio::test]
+    async fn nobody_listens() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        assert_eq!(connect(address).await.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_is_busy_is_waited_for() {
+        // One more than this waits to be accepted, and whoever comes then hears nothing.
+        let listener = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        bind(&listener, &"127.0.0.1:0".parse::<SocketAddr>().unwrap()).unwrap();
+        listen(&listener, 0).unwrap();
+        let address = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+        let first = connect(address).await.unwrap();
+        let mut second = Box::pin(connect(address));
+        assert!((&mut second).now_or_never().is_none());
+        drop((rustix::net::accept(&listener).unwrap(), first));
+        second.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_first_write_that_has_no_room_waits_like_any_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = connect(listener.local_addr().unwrap()).await.unwrap();
+        while rustix::io::write(&stream, &[0; 1 << 16]).is_ok() {}
+        let mut client = Tcp::new(stream);
+        let mut writing = Box::pin(client.write(b"x"));
+        assert!((&mut writing).now_or_never().is_none());
+        let mut server = listener.accept().await.unwrap().0;
+        let mut sink = vec![0; 1 << 20];
+        tokio::select! {
+            written = &mut writing => assert_eq!(written.unwrap(), 1),
+            never = async { while server.read(&mut sink).await.is_ok_and(|read| read > 0) {} } => never,
+        }
+    }
+}
