@@ -185,7 +185,7 @@ pub(super) fn send_on<'a>(
 
 /// The same when it is known whether it is charged.
 ///
-/// No `async fn`, as [`send_on`] and [`pass`]: those keep their arguments twice.
+/// No `async fn`, as [`send_on`]: those keep their arguments twice.
 pub(super) fn send_by_standing<'a>(
     site: &'a Site,
     caller: CallerStanding,
@@ -279,6 +279,7 @@ pub(super) fn own_read(
 
 /// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not
 /// to be storable, which is judged anew by every answer.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
 pub(super) fn pass(
     site: Arc<Site>,
     request: Request<Incoming>,

@@ -88,8 +88,7 @@ impl Part {
 
 impl Reading {
     /// Answers it.
-    ///
-    /// No `async fn`: that would keep `self` twice.
+    #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep `self` twice")]
     pub fn answer(mut self) -> impl Future<Output = Response<Body>> {
         async move {
             if self.absent.forward == Forward::UriMiss && self.site.shared.is_remembered(self.absent.key) {
