@@ -69,7 +69,7 @@
 //! | broken | found by |
 //! |---|---|
 //! | a breaker never opens | `upstream::tests::breaker` (4 tests), `upstream::health` (5) |
-//! | an answer to forebay's own question closes no breaker | `upstream::tests::breaker` (1), `upstream::health` (2) |
+//! | an answer to forebay's own question closes no breaker | `upstream::tests::breaker` (1), `upstream::tests::probes` (2), `upstream::health` (3) |
 //! | an endpoint comes back with all of its places at once | `upstream::tests::breaker` (1), `upstream::tests::probes` (1), `upstream::health` (2) |
 //! | nobody asks after an idle endpoint | `upstream::tests::probes` (7), `idle` (2) |
 //! | an endpoint is asked while it answers calls | `upstream::tests::probes` (1) |
