@@ -31,6 +31,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use fields::Fields;
 pub use meeting::{Batch, Meeting};
 pub use moving::Moving;
+use pattern::Segments;
 pub use pattern::{Captures, Pattern};
 pub use policy::{Bypass, Condition, KeepWarm, Overrides, QueryParameter, Reuse};
 pub use promote::Promote;
@@ -240,17 +241,20 @@ impl RuleSet {
 
     fn read_in(&self, rules: &Index, path: &str, query: Option<&str>) -> Option<Match<'_, ReadRule>> {
         let has = |parameter: &QueryParameter| query.is_some_and(|query| parameter.is_in(query));
-        let index = rules.first(path, |rule| self.reads[rule].query.iter().all(has))?;
+        let segments = Segments::of(path);
+        let index = rules.first(path, &segments, |rule| self.reads[rule].query.iter().all(has))?;
         let rule = &self.reads[index];
-        let captures = rule.pattern.matches(path, self.case_insensitive)?;
+        let captures = rule.pattern.captures_of(path, &segments, self.case_insensitive);
         Some(Match { index, rule, captures })
     }
 
     /// The first write rule in order that matches the method and the path (as in [`RuleSet::read`]).
     pub fn write(&self, method: &Method, path: &str) -> Option<Match<'_, WriteRule>> {
-        let index = self.write_index.first(path, |rule| self.writes[rule].methods.contains(method))?;
+        let segments = Segments::of(path);
+        let has = |rule: usize| self.writes[rule].methods.contains(method);
+        let index = self.write_index.first(path, &segments, has)?;
         let rule = &self.writes[index];
-        let captures = rule.pattern.matches(path, self.case_insensitive)?;
+        let captures = rule.pattern.captures_of(path, &segments, self.case_insensitive);
         Some(Match { index, rule, captures })
     }
 

@@ -7,7 +7,7 @@
 
 use smallvec::SmallVec;
 
-use super::pattern::{Pattern, PatternSegment, literal_matches, prefix_matches, segment_ranges};
+use super::pattern::{Pattern, PatternSegment, Segments, literal_matches, prefix_matches};
 
 /// The root is the first node.
 const ROOT: u32 = 0;
@@ -17,8 +17,8 @@ type Active = SmallVec<[u32; 16]>;
 
 #[derive(Clone, Debug, Default)]
 struct Node {
-    /// Children by literal, sorted by it (folded when case does not matter).
-    literals: Vec<(Box<str>, u32)>,
+    /// Children by literal (folded when case does not matter), in the order of their keys.
+    literals: Vec<Literal>,
     /// Children by how a segment begins (folded likewise).
     prefixes: Vec<(Box<str>, u32)>,
     /// The child for any one segment.
@@ -29,6 +29,13 @@ struct Node {
     loops: bool,
     /// The rules that end here, in order.
     rules: Vec<u32>,
+}
+
+#[derive(Clone, Debug)]
+struct Literal {
+    key: u64,
+    text: Box<str>,
+    child: u32,
 }
 
 /// The trie.
@@ -53,16 +60,21 @@ impl Index {
         index
     }
 
-    /// The first rule in order whose pattern matches `path` and that `accept` accepts.
-    pub(super) fn first(&self, path: &str, accept: impl Fn(usize) -> bool) -> Option<usize> {
-        let mut active = Active::new();
+    /// The first rule in order whose pattern matches `path`, which has these `segments`, and that `accept`
+    /// accepts.
+    pub(super) fn first(
+        &self,
+        path: &str,
+        segments: &Segments,
+        accept: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
         if self.nodes.is_empty() {
             return None;
         }
+        let (mut active, mut next) = (Active::new(), Active::new());
         self.add(&mut active, ROOT);
-        for (start, end) in segment_ranges(path) {
-            let segment = &path[start..end];
-            let mut next = Active::new();
+        for segment in segments.texts(path) {
+            let key = key(segment, self.case_insensitive);
             for number in &active {
                 let node = &self.nodes[*number as usize];
                 if node.loops {
@@ -71,7 +83,7 @@ impl Index {
                 if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
                     self.add(&mut next, child);
                 }
-                if let Some(child) = self.literal(node, segment) {
+                if let Some(child) = self.literal(node, key, segment) {
                     self.add(&mut next, child);
                 }
                 for (prefix, child) in &node.prefixes {
@@ -80,7 +92,8 @@ impl Index {
                     }
                 }
             }
-            active = next;
+            std::mem::swap(&mut active, &mut next);
+            next.clear();
             if active.is_empty() {
                 return None;
             }
@@ -100,14 +113,13 @@ impl Index {
         }
     }
 
-    fn literal(&self, node: &Node, segment: &str) -> Option<u32> {
-        let found = node.literals.binary_search_by(|(literal, _)| match self.case_insensitive {
-            true => literal.bytes().cmp(segment.bytes().map(|byte| byte.to_ascii_lowercase())),
-            false => literal.as_bytes().cmp(segment.as_bytes()),
-        });
-        let (literal, child) = &node.literals[found.ok()?];
-        debug_assert!(literal_matches(literal, segment, self.case_insensitive));
-        Some(*child)
+    fn literal(&self, node: &Node, key: u64, segment: &str) -> Option<u32> {
+        let first = node.literals.partition_point(|literal| literal.key < key);
+        node.literals[first..]
+            .iter()
+            .take_while(|literal| literal.key == key)
+            .find(|literal| literal_matches(&literal.text, segment, self.case_insensitive))
+            .map(|literal| literal.child)
     }
 
     fn child(&mut self, parent: u32, segment: &PatternSegment) -> u32 {
@@ -128,11 +140,13 @@ impl Index {
                 }
             }
             PatternSegment::Literal(literal) => {
-                let literal = folded(literal, self.case_insensitive);
-                match node.literals.binary_search_by(|(other, _)| other.as_bytes().cmp(literal.as_bytes())) {
-                    Ok(place) => node.literals[place].1,
-                    Err(place) => {
-                        node.literals.insert(place, (literal.into(), new));
+                let text = folded(literal, self.case_insensitive);
+                match node.literals.iter().find(|other| *other.text == *text) {
+                    Some(other) => other.child,
+                    None => {
+                        let key = key(&text, false);
+                        let place = node.literals.partition_point(|other| other.key < key);
+                        node.literals.insert(place, Literal { key, text: text.into(), child: new });
                         new
                     }
                 }
@@ -143,6 +157,19 @@ impl Index {
         }
         child
     }
+}
+
+/// The first bytes of a segment as a number, which is compared sooner than text.
+fn key(segment: &str, case_insensitive: bool) -> u64 {
+    let mut first = [0; size_of::<u64>()];
+    match segment.as_bytes().first_chunk() {
+        Some(whole) => first = *whole,
+        None => first[..segment.len()].copy_from_slice(segment.as_bytes()),
+    }
+    if case_insensitive {
+        first.make_ascii_lowercase();
+    }
+    u64::from_be_bytes(first)
 }
 
 fn folded(text: &str, case_insensitive: bool) -> String {

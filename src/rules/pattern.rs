@@ -27,6 +27,8 @@ pub enum PatternSegment {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
     segments: Vec<PatternSegment>,
+    /// Which segments are captured, where no `**` moves them.
+    captured: Option<Vec<u8>>,
 }
 
 /// Why a pattern could not be read.
@@ -77,8 +79,22 @@ impl Captures {
     }
 }
 
+/// Where the segments of a path stand in it: none for `/`.
+pub(super) struct Segments(SmallVec<[(u32, u32); 16]>);
+
+impl Segments {
+    pub(super) fn of(path: &str) -> Self {
+        Self(segment_ranges(path).map(|(start, end)| (start as u32, end as u32)).collect())
+    }
+
+    /// Their texts, in order.
+    pub(super) fn texts<'p>(&self, path: &'p str) -> impl Iterator<Item = &'p str> {
+        self.0.iter().map(|(start, end)| &path[*start as usize..*end as usize])
+    }
+}
+
 /// The byte ranges of the segments of `path`: none for `/`.
-pub(super) fn segment_ranges(path: &str) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
+fn segment_ranges(path: &str) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
     let start = usize::from(path.starts_with('/'));
     let mut next = (path.len() > start).then_some(start);
     std::iter::from_fn(move || {
@@ -121,7 +137,10 @@ impl Pattern {
         if segments.len() > MAX_SEGMENTS {
             return Err(PatternError::TooLong);
         }
-        let pattern = Pattern { segments };
+        let moves = segments.contains(&PatternSegment::Rest);
+        let named = (0..).zip(&segments).filter(|(_, each)| matches!(each, PatternSegment::One(Some(_))));
+        let captured = (!moves).then(|| named.map(|(position, _)| position).collect());
+        let pattern = Pattern { segments, captured };
         let names = pattern.captures();
         match names.iter().enumerate().find(|(index, name)| names[..*index].contains(name)) {
             Some((_, name)) => Err(PatternError::Repeated(name.clone())),
@@ -184,6 +203,17 @@ impl Pattern {
             ranges = resumed.clone();
             captures.0.truncate(*kept);
         }
+    }
+
+    /// The captures of `path`, which is known to match and has these `segments`.
+    pub(super) fn captures_of(&self, path: &str, segments: &Segments, case_insensitive: bool) -> Captures {
+        let captures = match &self.captured {
+            Some(captured) => {
+                Some(Captures(captured.iter().map(|at| segments.0[usize::from(*at)]).collect()))
+            }
+            None => self.matches(path, case_insensitive),
+        };
+        captures.expect("a pattern that the path matches")
     }
 
     /// Whether every path that `other` matches is matched by this pattern too. May say no where the

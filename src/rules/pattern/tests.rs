@@ -174,8 +174,13 @@ proptest! {
             let segments = split(&path);
             (0..patterns.len()).find(|rule| accept(*rule) && oracle(patterns[*rule].segments(), &segments, fold))
         };
-        prop_assert_eq!(index.first(&path, |_| true), first(|_| true));
-        prop_assert_eq!(index.first(&path, |rule| rule % 2 == 1), first(|rule| rule % 2 == 1));
+        let segments = Segments::of(&path);
+        let found = index.first(&path, &segments, |_| true);
+        prop_assert_eq!(found, first(|_| true));
+        prop_assert_eq!(index.first(&path, &segments, |rule| rule % 2 == 1), first(|rule| rule % 2 == 1));
+        if let Some(found) = found.map(|found| &patterns[found]) {
+            prop_assert_eq!(Some(found.captures_of(&path, &segments, fold)), found.matches(&path, fold));
+        }
     }
 
     #[test]
