@@ -4,6 +4,7 @@
 //! holds that). See ARCHITECTURE.md for the map and the reasons.
 
 pub mod clock;
+pub mod net;
 pub mod telemetry;
 pub mod units;
 

@@ -62,7 +62,6 @@ mod request;
 mod retry;
 mod splice;
 mod streams;
-mod tcp;
 #[cfg(test)]
 mod tests;
 mod tls;

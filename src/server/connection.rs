@@ -32,6 +32,7 @@ use super::guard::{Guard, Limits};
 use super::inside::Inside;
 use super::refusal::Refusal;
 use super::{Handler, ListenerConfig, Peer, Protocols};
+use crate::net::Tcp;
 
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much of requests and answers one connection buffers beside a head.
@@ -110,6 +111,7 @@ impl<H: Handler> Shared<H> {
         // Small answers must not wait for the client's delayed acknowledgement.
         let (Ok(()), Ok(local)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
         let peer = Peer { address, local, tls: tls.is_some(), client_certificate: None };
+        let stream = Tcp::new(stream);
         let result = match tls {
             None => self.serve_cleartext(stream, peer, admission).await,
             // In a box, which ends with the handshake: the connection does not carry the room for it.
@@ -127,7 +129,7 @@ impl<H: Handler> Shared<H> {
     /// The service of what is left after the handshake; nothing if the listener drains before its end.
     async fn shake_hands(
         &self,
-        stream: TcpStream,
+        stream: Tcp,
         peer: Peer,
         config: Arc<ServerConfig>,
         admission: Admission,
@@ -169,7 +171,7 @@ impl<H: Handler> Shared<H> {
         }
     }
 
-    async fn serve_cleartext(&self, mut stream: TcpStream, peer: Peer, admission: Admission) -> Served {
+    async fn serve_cleartext(&self, mut stream: Tcp, peer: Peer, admission: Admission) -> Served {
         match self.protocols {
             Protocols { http2: false, .. } => self.serve_http1(stream, &[], peer, admission).await,
             Protocols { http1: false, .. } => self.serve_http2(stream, &[], peer, admission).await,
@@ -302,7 +304,7 @@ impl<H: Handler> Shared<H> {
 }
 
 /// Reads until it is clear whether the client speaks HTTP/2; returns the bytes read.
-async fn read_preface(stream: &mut TcpStream, first: &mut [u8]) -> io::Result<usize> {
+async fn read_preface(stream: &mut Tcp, first: &mut [u8]) -> io::Result<usize> {
     let mut length = 0;
     while length < first.len() && first[..length] == HTTP2_PREFACE[..length] {
         match stream.read(&mut first[length..]).await? {

@@ -17,9 +17,9 @@ use super::connection::Connection;
 use super::dial;
 use super::gauge::{Entered, Gauge};
 use super::request::SendBody;
-use super::tcp::Tcp;
 use super::tls::TlsSettings;
 use super::wire::{Io, MAX_ANSWER_HEAD, Wire, WireState};
+use crate::net::Tcp;
 
 /// Pings on HTTP/2 connections: without them a dead one swallows calls until TCP gives up.
 const PING_EVERY: Duration = Duration::from_secs(15);

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::tcp;
+use crate::net;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +62,13 @@ pub async fn dial(
 async fn connect_any(addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
     if let [only] = addresses.as_slice() {
         // The caller's own timer does.
-        return tcp::connect(*only).await;
+        return net::connect(*only).await;
     }
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
-        match tokio::time::timeout(share, tcp::connect(*address)).await {
+        match tokio::time::timeout(share, net::connect(*address)).await {
             Ok(Ok(stream)) => return Ok(stream),
             Ok(Err(error)) => last = error,
             Err(_) => last = io::ErrorKind::TimedOut.into(),
