@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::Either;
+use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body::Body as _;
@@ -38,7 +39,7 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::{conditional, fields};
 use crate::upstream::{
-    Answer, AnswerBody, AnswerError, CallKind, EndpointChoice, Outgoing, Repeat, SendError, Terms, Urgency,
+    Answer, AnswerBody, AnswerError, CallCounter, Outgoing, Repeat, SendError, Terms, Urgency,
 };
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
@@ -277,6 +278,20 @@ pub(super) fn own_read(
     Outgoing { captures, ..Outgoing::get(target, headers, principal, counter) }
 }
 
+/// A client's request as it goes on, with these fields; whoever sends it adds what content it has.
+#[inline]
+pub(super) fn of_client(
+    parts: &Parts,
+    headers: HeaderMap,
+    principal: u128,
+    counter: CallCounter,
+) -> Outgoing {
+    let target = parts.uri.path_and_query().expect("admitted with a path").clone();
+    let method = parts.method.clone();
+    let host = links::host(&parts.extensions);
+    Outgoing { method, host, ..Outgoing::get(target, headers, principal, counter) }
+}
+
 /// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not
 /// to be storable, which is judged anew by every answer.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` would keep its arguments twice")]
@@ -309,19 +324,8 @@ pub(super) fn pass(
             // What is read here must come as it is.
             headers.remove(header::ACCEPT_ENCODING);
         }
-        let outgoing = Outgoing {
-            method: parts.method.clone(),
-            target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-            headers,
-            host: links::host(&parts.extensions),
-            body,
-            endpoint: EndpointChoice::Any,
-            kind: CallKind::Read,
-            principal: account.principal,
-            captures: Vec::new(),
-            counter: pass.metrics(&site).call(&site.shared.registry, Cause::Pass),
-            upgrade: false,
-        };
+        let counter = pass.metrics(&site).call(&site.shared.registry, Cause::Pass);
+        let outgoing = Outgoing { body, ..of_client(&parts, headers, account.principal, counter) };
         let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
         let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
         let repeat = match rule {

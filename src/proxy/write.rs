@@ -37,9 +37,7 @@ use crate::clock::Timestamp;
 use crate::dialect::{Dialect, Heard};
 use crate::rules::Fields;
 use crate::semantics::cache_status::{CacheStatus, Detail, Forward};
-use crate::upstream::{
-    self, AnswerBody, CallKind, EndpointChoice, EndpointId, Outgoing, OutgoingBody, SendError,
-};
+use crate::upstream::{self, AnswerBody, CallKind, EndpointId, Outgoing, OutgoingBody, SendError};
 
 pub(super) use meet::Meetings;
 use meet::Part;
@@ -191,20 +189,15 @@ impl Sending {
         let rule = self.write.rule(site);
         let path = self.write.path.as_deref().unwrap_or_default();
         let Ready { parts, headers, body, fields, account } = ready;
+        let counter = self.write.metrics(site).call(&site.shared.registry, Cause::Write);
+        let captures = rule.map_or_else(Vec::new, |rule| {
+            forward::limit_captures(site, &rule.captures, &self.write.captures, path)
+        });
         let outgoing = Outgoing {
-            method: parts.method.clone(),
-            target: parts.uri.path_and_query().expect("admitted with a path").clone(),
-            headers,
-            host: links::host(&parts.extensions),
             body,
-            endpoint: EndpointChoice::Any,
             kind: CallKind::Write,
-            principal: account.principal,
-            captures: rule.map_or_else(Vec::new, |rule| {
-                forward::limit_captures(site, &rule.captures, &self.write.captures, path)
-            }),
-            counter: self.write.metrics(site).call(&site.shared.registry, Cause::Write),
-            upgrade: false,
+            captures,
+            ..forward::of_client(&parts, headers, account.principal, counter)
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let writer = self.writer(&parts.headers);
