@@ -29,6 +29,8 @@
 //! for long: others do much and only the feed tells of it (1, 9, ...); rights change, through forebay and
 //! behind its back, while users with equal rights share (2, 10, ...); answers of writes are lost whose effect
 //! lands seconds later (4, 12, ...). Every second seed has a feed, and in half of all, rights are shared by.
+//! From seed 32 on every second 32 seeds keep warm whatever they keep, so that forebay asks at times that no
+//! client chose.
 //!
 //! The same for Azure's Resource Manager is [`arm`]: the clock, the weather, the course of a run, the sockets, the
 //! clients' connections and the rules of age, acceptance and promises are shared ([`model`] says what a model has
@@ -118,7 +120,7 @@ pub use proxmox::by_rights;
 const OF_A_SEED: u64 = 2_000;
 
 /// The seeds of every `cargo test`, and how many requests each has: some seconds in all.
-const SHORT: [u64; 3] = [6, 10, 11];
+const SHORT: [u64; 4] = [6, 10, 11, 42];
 const OF_SHORT: u64 = 1_200;
 
 /// What a run came to: a violation comes with the number of requests before it.
@@ -154,6 +156,7 @@ fn short() {
         sum.add(&one(LONG, proxmox::run, seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
     }
     assert!(sum.hits > sum.operations / 10, "next to nothing was kept, so nothing was tried: {sum:?}");
+    assert!(sum.refreshed > 40 + sum.stale, "next to nothing was kept warm: {sum:?}");
     assert!(sum.of_equals > 10, "next to nothing was shared for equal rights: {sum:?}");
     assert!(sum.written > 50 && sum.ended > 10 && sum.restarts > 0 && sum.reloads > 0, "{sum:?}");
 }

@@ -76,7 +76,7 @@ use super::field::Tally;
 use super::{many, one};
 
 /// The seeds of every `cargo test`, and how many requests each has.
-const SHORT: [u64; 2] = [6, 14];
+const SHORT: [u64; 3] = [6, 14, 39];
 const OF_SHORT: u64 = 1_000;
 
 /// The name of the test with as many as are asked for.
@@ -90,6 +90,7 @@ fn short() {
         sum.add(&one(LONG, api::run, seed, OF_SHORT).unwrap_or_else(|found| panic!("{found}")));
     }
     assert!(sum.hits > sum.operations / 10, "next to nothing was kept, so nothing was tried: {sum:?}");
+    assert!(sum.refreshed > 40 + sum.stale, "next to nothing was kept warm: {sum:?}");
     assert!(sum.written > 30 && sum.ended > 10 && sum.restarts > 0 && sum.reloads > 0, "{sum:?}");
 }
 

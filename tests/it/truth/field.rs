@@ -66,6 +66,8 @@ pub struct Tally {
     pub stale: u64,
     /// Other reads that showed an answer of the API.
     pub fetched: u64,
+    /// Calls to have something anew before anybody asks for it.
+    pub refreshed: u64,
     /// Writes whose outcome was told.
     pub written: u64,
     /// Ends of tasks that were told.
@@ -90,6 +92,7 @@ impl Tally {
         self.collapsed += other.collapsed;
         self.stale += other.stale;
         self.fetched += other.fetched;
+        self.refreshed += other.refreshed;
         self.written += other.written;
         self.ended += other.ended;
         self.refused += other.refused;

@@ -155,11 +155,11 @@ fn setup(world: &mut World, endpoint: &str, seed: u64) -> Setup {
             format!("    credential_file: own.token\n    feed: {{every: 2s, ceiling: {ceiling}s}}\n")
         }
     };
-    let packs = match (seed / 2) % 2 == 1 {
-        true => [pack(), other_pack()].map(|pack| by_rights(&pack)),
-        false => [pack(), other_pack()],
-    };
-    Setup::new(endpoint, packs, &feed, &files)
+    let mut packs = [pack(), other_pack()];
+    if (seed / 2) % 2 == 1 {
+        packs = packs.map(|pack| by_rights(&pack));
+    }
+    Setup::new(endpoint, run::warm_in(seed, packs), &feed, &files)
 }
 
 fn pack() -> String {

@@ -84,3 +84,20 @@ impl Rules {
         settles.min().unwrap_or_default()
     }
 }
+
+const WARM: &str = "keep_warm: {every: 1s, while_used_within: 1m}";
+
+/// `pack` where all that is kept is kept warm as well.
+pub fn kept_warm(pack: &str) -> String {
+    let set = RuleSet::parse("rules.yaml", pack).expect("the pack is good");
+    let mut lines: Vec<String> = pack.lines().map(|line| format!("{line}\n")).collect();
+    for rule in set.reads.iter().filter(|rule| matches!(rule.reuse, Reuse::For(_))) {
+        let line = &mut lines[rule.line as usize - 1];
+        // Where a rule is written on lines of its own, the key is one more of them.
+        let warm = line.replacen("- {path:", &format!("- {{{WARM}, path:"), 1);
+        let warm = warm.replacen("- path:", &format!("- {WARM}\n    path:"), 1);
+        assert_ne!(*line, warm, "the rule begins with its path");
+        *line = warm;
+    }
+    lines.concat()
+}

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use super::field::{Field, Tally};
 use super::model::{Model, Shared};
-use super::rules::Rules;
+use super::rules::{self, Rules};
 use super::server::{Server, Steps};
 use super::weather::{Climate, Weather};
 
@@ -90,6 +90,7 @@ pub async fn run<W: Model>(
     field.progress.notify_waiters();
     let app = driving.await.expect("the driver does not panic");
     // What still waits for the API waits for the clock.
+    field.tally.lock().refreshed += refreshed(&app);
     app.drain().await;
     over.store(true, Ordering::Relaxed);
     ticking.await.expect("the clock does not panic");
@@ -199,6 +200,7 @@ async fn drive<W: Model>(
             3 | 4 => {
                 let _nobody = field.traffic.write().await;
                 if rng.u8(..4) == 0 {
+                    field.tally.lock().refreshed += refreshed(&app);
                     app.drain().await;
                     let clock = field.world.lock().clock();
                     app = setup.start(variant, &clock, rng.u64(..)).await;
@@ -228,6 +230,21 @@ async fn drive<W: Model>(
         }
     }
     app
+}
+
+/// The packs of a seed: every second 32 seeds keep warm what they keep. The first do not, so that it stays known
+/// what finds what.
+pub fn warm_in(seed: u64, packs: [String; 2]) -> [String; 2] {
+    if (seed / 32) % 2 == 1 { packs.map(|pack| rules::kept_warm(&pack)) } else { packs }
+}
+
+/// How many calls this forebay has made to have something anew before anybody asks for it.
+fn refreshed(app: &App) -> u64 {
+    let text = app.shared().registry.render();
+    let counted = text.lines().filter(|line| {
+        line.starts_with("forebay_upstream_requests_total{") && line.contains("cause=\"refresh\"")
+    });
+    counted.map(|line| line.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
 }
 
 /// The files of forebay's configuration.

@@ -138,7 +138,7 @@ fn setup(endpoint: &str, few_calls: bool, seed: u64) -> Setup {
     let packs = if few_calls { [few(&pack()), few(&other_pack())] } else { [pack(), other_pack()] };
     let shares = if few_calls { (seed / 8) % 2 == 1 } else { (seed / 2) % 2 == 1 };
     let packs = if shares { packs.map(|pack| shared_and_stale(&pack)) } else { packs };
-    Setup::new(endpoint, packs, "", &[]).adjusted(without_buckets)
+    Setup::new(endpoint, run::warm_in(seed, packs), "", &[]).adjusted(without_buckets)
 }
 
 /// The model has no buckets, and would have to be given as many subscriptions as there are requests a second.
