@@ -299,10 +299,13 @@ fn parse_segment(part: &str) -> Result<PatternSegment, PatternError> {
         _ => match part.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
             Some(name) if is_name(name) => Ok(PatternSegment::One(Some(name.to_owned()))),
             None if !part.contains(['{', '}', '*']) => Ok(PatternSegment::Literal(part.to_owned())),
-            None if !part[..part.len() - 1].contains(['{', '}', '*']) && part.ends_with('*') => {
-                Ok(PatternSegment::Prefix(part[..part.len() - 1].to_owned()))
-            }
-            _ => Err(PatternError::BadSegment(part.to_owned())),
+            None => match part.strip_suffix('*') {
+                Some(prefix) if !prefix.contains(['{', '}', '*']) => {
+                    Ok(PatternSegment::Prefix(prefix.to_owned()))
+                }
+                _ => Err(PatternError::BadSegment(part.to_owned())),
+            },
+            Some(_) => Err(PatternError::BadSegment(part.to_owned())),
         },
     }
 }

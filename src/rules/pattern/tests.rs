@@ -63,6 +63,8 @@ fn what_is_no_pattern_is_refused() {
         ("/a*b", PatternError::BadSegment("a*b".into())),
         ("/{a}*", PatternError::BadSegment("{a}*".into())),
         ("/***", PatternError::BadSegment("***".into())),
+        ("/a*\u{e9}", PatternError::BadSegment("a*\u{e9}".into())),
+        ("/{\u{e9}", PatternError::BadSegment("{\u{e9}".into())),
         ("/{a}/{a}", PatternError::Repeated("a".into())),
     ] {
         assert_eq!(Pattern::parse(text), Err(expected), "{text}");
@@ -116,9 +118,30 @@ fn oracle(pattern: &[PatternSegment], path: &[&str], fold: bool) -> bool {
     }
 }
 
+/// Short and long ones, among them some that differ only in the case of letters, in length, in how they begin or end.
+const LITERALS: &[&str] = &[
+    "a",
+    "b",
+    "A",
+    "ab",
+    "aa",
+    "a\0",
+    "seven.b",
+    "eight..b",
+    "nine...b.",
+    "Namespace.a",
+    "Namespace.b",
+    "namespace.A",
+    "a.namespace",
+    "b.namespace",
+    "c.namespace",
+    "\u{e9}t\u{e9}",
+    "\u{e9}t\u{e9}\u{e9}",
+];
+
 fn any_pattern() -> impl Strategy<Value = String> {
     let segment = prop_oneof![
-        4 => prop::sample::select(vec!["a", "b", "A", "ab"]),
+        4 => prop::sample::select(LITERALS),
         2 => prop::sample::select(vec!["a*", "A*", "ab*"]),
         2 => Just("*"),
         2 => Just("{}"),
@@ -135,7 +158,7 @@ fn any_pattern() -> impl Strategy<Value = String> {
 }
 
 fn any_path() -> impl Strategy<Value = String> {
-    let segment = prop::sample::select(vec!["a", "b", "A", "ab", "c"]);
+    let segment = prop::sample::select([LITERALS, &["c", "Namespace.a\0", "\u{e9}T\u{e9}"]].concat());
     prop::collection::vec(segment, 0..7).prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
