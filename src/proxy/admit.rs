@@ -121,9 +121,9 @@ pub(super) fn admit<'r, B>(site: &Site, request: &'r Request<B>) -> Result<Admit
 }
 
 fn has_dot_segment(path: &str) -> bool {
-    // Most paths have no dot at all, which is found out soonest.
-    memchr::memchr(b'.', path.as_bytes()).is_some()
-        && path.split('/').any(|segment| segment == "." || segment == "..")
+    // Many paths have no dot at all, which is found out soonest.
+    let has_dot = memchr::memchr(b'.', path.as_bytes()).is_some();
+    has_dot && path.contains("/.") && path.split('/').any(|segment| segment == "." || segment == "..")
 }
 
 #[cfg(test)]
