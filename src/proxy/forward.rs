@@ -39,7 +39,7 @@ use crate::semantics::cache_control::RequestDirectives;
 use crate::semantics::cache_status::CacheStatus;
 use crate::semantics::{conditional, fields};
 use crate::upstream::{
-    Answer, AnswerBody, AnswerError, CallCounter, Outgoing, Repeat, SendError, Terms, Urgency,
+    Answer, AnswerBody, AnswerError, CallCounter, CallKind, Outgoing, Repeat, SendError, Terms, Urgency,
 };
 
 /// How much of an answer is read before it is handed on, where it tells of an outcome or of tasks.
@@ -278,9 +278,10 @@ pub(super) fn own_read(
     Outgoing { captures, ..Outgoing::get(target, headers, principal, counter) }
 }
 
-/// A client's request as it goes on, with these fields; whoever sends it adds what content it has.
+/// A client's request as it goes on, with these fields: without content, and with no captures for limits.
 #[inline]
 pub(super) fn of_client(
+    kind: CallKind,
     parts: &Parts,
     headers: HeaderMap,
     principal: u128,
@@ -289,7 +290,7 @@ pub(super) fn of_client(
     let target = parts.uri.path_and_query().expect("admitted with a path").clone();
     let method = parts.method.clone();
     let host = links::host(&parts.extensions);
-    Outgoing { method, host, ..Outgoing::get(target, headers, principal, counter) }
+    Outgoing { kind, method, host, ..Outgoing::get(target, headers, principal, counter) }
 }
 
 /// Forwards a request and its answer as they are. `key` is that of a read whose answer was found not
@@ -325,7 +326,8 @@ pub(super) fn pass(
             headers.remove(header::ACCEPT_ENCODING);
         }
         let counter = pass.metrics(&site).call(&site.shared.registry, Cause::Pass);
-        let outgoing = Outgoing { body, ..of_client(&parts, headers, account.principal, counter) };
+        let outgoing =
+            Outgoing { body, ..of_client(CallKind::Read, &parts, headers, account.principal, counter) };
         let (sequence, left) = (site.shared.groups.next(), site.shared.clock.now());
         let rule = pass.rule.map(|rule| &site.rules.reads[rule]);
         let repeat = match rule {

@@ -195,9 +195,8 @@ impl Sending {
         });
         let outgoing = Outgoing {
             body,
-            kind: CallKind::Write,
             captures,
-            ..forward::of_client(&parts, headers, account.principal, counter)
+            ..forward::of_client(CallKind::Write, &parts, headers, account.principal, counter)
         };
         let groups: Arc<[GroupId]> = self.write.groups(site, fields.as_ref()).into();
         let writer = self.writer(&parts.headers);
