@@ -58,6 +58,7 @@
 //! | a token never ends | 4,199 | data for a token that has ended by itself |
 //! | a token that has ended joins what it asked for before | 4,414 | data for a token that has ended by itself |
 //! | a list tells of what was written a moment ago | 13,544 | the past, after its state was told |
+//! | what is kept warm belongs to no group | 32,936, in seed 17 | the past, after an operation's end was told |
 //! | an entry for all spellings is shown as it came | 12,106 | other bytes than the API's |
 
 mod answers;
@@ -76,7 +77,7 @@ use super::field::Tally;
 use super::{many, one};
 
 /// The seeds of every `cargo test`, and how many requests each has.
-const SHORT: [u64; 3] = [6, 14, 39];
+const SHORT: [u64; 3] = [6, 14, 23];
 const OF_SHORT: u64 = 1_000;
 
 /// The name of the test with as many as are asked for.
