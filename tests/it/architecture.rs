@@ -117,7 +117,7 @@ fn the_core_does_no_input_and_output() {
 fn only_the_dialect_names_an_api() {
     let names = ["proxmox", "pve", "azure"];
     let modules =
-        ["units", "clock", "telemetry", "semantics", "cache", "upstream", "proxy", "server", "admin"];
+        ["units", "clock", "net", "telemetry", "semantics", "cache", "upstream", "proxy", "server", "admin"];
     absent(&modules, &names, "what is special to an API belongs into `dialect`");
 }
 
