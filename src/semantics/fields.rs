@@ -36,24 +36,25 @@ pub fn remove_connection_specific(headers: &mut HeaderMap) {
 
 /// Removes the fields that `Connection` names.
 pub fn remove_named_by_connection(headers: &mut HeaderMap) {
-    if let Some(first) = headers.get(header::CONNECTION) {
-        // The common values name only `keep-alive` and `close`, which are in the fixed list.
-        let simple = |v: &HeaderValue| {
-            v.as_bytes().eq_ignore_ascii_case(b"keep-alive") || v.as_bytes().eq_ignore_ascii_case(b"close")
-        };
-        if !simple(first) || headers.get_all(header::CONNECTION).iter().count() > 1 {
-            let named: Vec<HeaderName> = headers
-                .get_all(header::CONNECTION)
-                .iter()
-                .filter_map(|line| line.to_str().ok())
-                .flat_map(|line| line.split(','))
-                .filter_map(|name| name.trim().parse().ok())
-                .collect();
-            for name in named {
-                headers.remove(name);
-            }
-        }
+    for name in named_by_connection(headers) {
+        headers.remove(name);
     }
+}
+
+/// The fields that `Connection` names, but for those that no request would go on with anyway.
+pub fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    // The common values name only `keep-alive` and `close`, which are in the fixed list.
+    let is_usual = |line: &HeaderValue| {
+        let line = line.as_bytes();
+        line.eq_ignore_ascii_case(b"keep-alive") || line.eq_ignore_ascii_case(b"close")
+    };
+    let lines = headers.get_all(header::CONNECTION).iter().filter(|line| !is_usual(line));
+    lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .filter(|name| !is_connection_specific(name))
+        .collect()
 }
 
 /// Whether the sender of a request bears trailer fields in the answer (RFC 9110 §10.1.4).

@@ -228,3 +228,21 @@ async fn fields_of_the_clusters_own_nodes_never_come_from_clients() {
     }
     rig.finish().await;
 }
+
+/// A field that `Connection` names goes no further, so the API answers somebody else.
+#[tokio::test]
+async fn a_credential_that_is_kept_back_is_none() {
+    let rig = Rig::start().await;
+    let token = || rig.get(PATH).anonymous().field("Authorization", "PVEAPIToken=a@pve!one=secret");
+    for connection in ["Authorization", "close, authorization", "keep-alive, Authorization, x"] {
+        for _ in 0..2 {
+            let answer = token().field("Connection", connection).send().await;
+            assert_eq!(answer.cache(), "fwd=bypass; detail=ambiguous-credential", "{connection}");
+        }
+    }
+    assert_eq!(token().send().await.cache(), "fwd=uri-miss; stored");
+    // Fields that say nothing of the caller may be named.
+    let named = token().field("Connection", "X-Trace").field("X-Trace", "1").send().await;
+    assert!(named.is_hit());
+    rig.finish().await;
+}
