@@ -3,6 +3,7 @@
 use http::{HeaderMap, Method};
 use serde::Serialize;
 
+use super::admit::has_dot_segment;
 use super::share;
 use crate::dialect::Dialect;
 use crate::rules::{
@@ -80,6 +81,17 @@ pub fn explain(rules: &RuleSet, method: &Method, url: &str) -> Explanation {
         chosen: Keys::new(),
         reason: String::new(),
     };
+    let refused = match dialect.read_path(raw_path) {
+        _ if !raw_path.starts_with('/') => Some("the target is not a path"),
+        path if has_dot_segment(raw_path) || path.as_deref().is_some_and(has_dot_segment) => {
+            Some("the path has dot segments, which clients have to resolve")
+        }
+        _ => None,
+    };
+    if let Some(why) = refused {
+        explanation.reason = format!("It is refused with 400: {why}.");
+        return explanation;
+    }
     let Some(path) = dialect.read_path(raw_path) else {
         explanation.reason =
             "How the API reads this path is not certain, so it is passed through.".to_owned();

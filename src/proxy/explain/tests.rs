@@ -184,3 +184,16 @@ fn audits_are_explained_where_there_are_hits() {
         explained(Method::GET, "/api2/json/cluster/resources").audited(crate::units::Share(0.0)).reason;
     assert!(!unaudited.contains("compared"), "{unaudited}");
 }
+
+#[test]
+fn what_is_refused_is_said_to_be() {
+    for (url, why) in [
+        ("/api2/json/nodes/../access", "dot segments"),
+        ("https://h/api2/json/nodes/%2e%2e/access", "dot segments"),
+        ("not a url", "not a path"),
+    ] {
+        let found = explained(Method::GET, url);
+        assert!(found.rule.is_none() && found.reason.contains(why), "{url}: {}", found.reason);
+        assert!(found.reason.starts_with("It is refused with 400"), "{url}: {}", found.reason);
+    }
+}
