@@ -271,9 +271,10 @@ impl RuleSet {
         compile::hash(&(reads.collect::<Vec<_>>(), writes.collect::<Vec<_>>(), tasks.collect::<Vec<_>>()))
     }
 
-    /// What the rules probably do not mean: groups that only reads or only writes name.
+    /// What the rules probably do not mean: those that can never match because of a pack before theirs, methods
+    /// that hardly an API knows, groups that only reads or only writes name.
     pub fn warnings(&self) -> Vec<Diagnostic> {
-        check::warnings(self)
+        [check::hidden(self), check::unusual(self), check::warnings(self)].concat()
     }
 
     fn indexed(mut self) -> Self {

@@ -1,8 +1,13 @@
 //! What can only be seen when rules are looked at together.
 
+use http::Method;
+
 use super::diagnostic::{Diagnostic, Severity};
 use super::template::{ACCEPTANCES, GroupTemplate};
-use super::{Pattern, ReadRule, RuleSet};
+use super::{Pattern, ReadRule, RuleSet, WriteRule, builtin};
+
+/// The methods with which HTTP APIs are changed (RFC 9110 §9.3, RFC 5789).
+const USUAL_WRITES: [Method; 4] = [Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
 /// Rules that can never match because an earlier one of the same pack takes all their paths.
 ///
@@ -34,6 +39,55 @@ pub(super) fn covered(set: &RuleSet) -> Vec<Diagnostic> {
 fn never(source: &str, line: u32, column: u32, first: u32) -> Diagnostic {
     let message = format!("rule can never match: line {first} comes first");
     Diagnostic { source: source.to_owned(), line, column, severity: Severity::Error, message }
+}
+
+/// Rules of files that can never match because a pack that is named before takes all their paths. That a
+/// built-in pack is covered by a file before it is what such a file is for.
+pub(super) fn hidden(set: &RuleSet) -> Vec<Diagnostic> {
+    let covers = |ours: &Pattern, theirs: &Pattern| ours.covers(theirs, set.case_insensitive);
+    let warning = |source: &str, line, column, first: &str| {
+        let message =
+            format!("rule can never match: name this pack before `{first}`, which has one for its paths");
+        Diagnostic { source: source.to_owned(), line, column, severity: Severity::Warning, message }
+    };
+    let mut diagnostics = Vec::new();
+    for (index, rule) in set.reads.iter().enumerate().filter(|(_, rule)| builtin(&rule.source).is_none()) {
+        let other = |first: &&ReadRule| {
+            first.source != rule.source && first.posted == rule.posted && first.query.is_empty()
+        };
+        let mut earlier = set.reads[..index].iter().filter(other);
+        if let Some(first) = earlier.find(|first| covers(&first.pattern, &rule.pattern)) {
+            diagnostics.push(warning(&rule.source, rule.line, rule.column, &first.source));
+        }
+    }
+    for (index, rule) in set.writes.iter().enumerate().filter(|(_, rule)| builtin(&rule.source).is_none()) {
+        let covering = |method| {
+            let mut earlier = set.writes[..index].iter().filter(|first| first.source != rule.source);
+            earlier.find(|first| first.methods.contains(method) && covers(&first.pattern, &rule.pattern))
+        };
+        let firsts: Option<Vec<_>> = rule.methods.iter().map(covering).collect();
+        if let Some(first) = firsts.as_ref().and_then(|firsts| firsts.first()) {
+            diagnostics.push(warning(&rule.source, rule.line, rule.column, &first.source));
+        }
+    }
+    diagnostics
+}
+
+/// Methods of writes that hardly an API knows: a slip of the pen makes a rule that matches nothing.
+pub(super) fn unusual(set: &RuleSet) -> Vec<Diagnostic> {
+    let methods = |rule: &WriteRule| -> Vec<Diagnostic> {
+        let WriteRule { methods, source, line, column, .. } = rule;
+        let unusual = methods.iter().filter(|method| !USUAL_WRITES.contains(method));
+        let warning = |method| Diagnostic {
+            source: source.clone(),
+            line: *line,
+            column: *column,
+            severity: Severity::Warning,
+            message: format!("`{method}` is an unusual method: others are POST, PUT, PATCH and DELETE"),
+        };
+        unusual.map(warning).collect()
+    };
+    set.writes.iter().flat_map(methods).collect()
 }
 
 /// Groups that only writes or only reads name.

@@ -218,6 +218,33 @@ writes:
 }
 
 #[test]
+fn what_a_pack_before_takes_is_warned_of() {
+    let named = |name: &str, rule: &str| RuleSet::parse(name, &format!("api: none\n{rule}\n")).unwrap();
+    let wide = || named("wide.yaml", "reads:\n  - {path: '/{x}', ttl: 2s}");
+    let narrow = || named("narrow.yaml", "reads:\n  - {path: /a, ttl: 1s}");
+    let warnings = |packs| -> Vec<String> {
+        let warnings = RuleSet::join(packs).unwrap().warnings();
+        warnings.iter().map(ToString::to_string).collect()
+    };
+    let never = "narrow.yaml:3:5: warning: rule can never match: name this pack before `wide.yaml`, which has one \
+                 for its paths";
+    assert_eq!(warnings(vec![wide(), narrow()]), [never]);
+    assert_eq!(warnings(vec![narrow(), wide()]), [""; 0]);
+    // What is built in is covered on purpose.
+    assert_eq!(warnings(vec![wide(), named("azure", "reads:\n  - {path: /a, ttl: 1s}")]), [""; 0]);
+    let write = |name: &str, methods: &str| {
+        named(
+            name,
+            &format!("writes:\n  - {{methods: [{methods}], path: /a, invalidates: [], reason: none}}"),
+        )
+    };
+    assert_eq!(warnings(vec![write("one.yaml", "PUT"), write("two.yaml", "PUT, POST")]), [""; 0]);
+    assert_eq!(warnings(vec![write("one.yaml", "PUT, POST"), write("two.yaml", "PUT")]).len(), 1);
+    let slip = "one.yaml:3:5: warning: `PSOT` is an unusual method: others are POST, PUT, PATCH and DELETE";
+    assert_eq!(warnings(vec![write("one.yaml", "PUT, PSOT")]), [slip]);
+}
+
+#[test]
 fn the_fingerprint_is_of_the_meaning() {
     let fingerprint = |text: &str| pack(text).reads.last().unwrap().fingerprint;
     let base = fingerprint("api: none\nreads:\n  - {path: /a, ttl: 60s}\n");
