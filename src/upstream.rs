@@ -37,6 +37,7 @@ pub use message::{
 };
 pub use quota::{QuotaConfig, QuotaStatus};
 pub use splice::{Ended, splice};
+pub use tls::check as check_tls;
 
 mod adaptive;
 mod admit;

@@ -8,6 +8,7 @@ mod resilience;
 mod sync;
 mod upstream;
 
+use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -18,9 +19,9 @@ use super::settings::{
 use crate::proxy::{Front, PublicUrl, PublicUrlError, TunnelLimits};
 use crate::rules::document::{Document, Step, at};
 use crate::rules::{Diagnostic, Severity};
-use crate::server::{ListenerConfig, Protocols, TlsIn};
+use crate::server::{ListenerConfig, Protocols, TlsIn, tls_config};
 use crate::tier::disk::{DiskConfig, LEAST_SIZE};
-use crate::upstream::{EndpointScheme, Trust};
+use crate::upstream::{Endpoint, EndpointScheme, TlsConfig, Trust, check_tls};
 
 /// Where a listener is when the configuration names none.
 const DEFAULT_LISTENER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8006);
@@ -165,11 +166,18 @@ impl Resolver<'_> {
             Some(RawTlsIn::Auto) => Some(TlsIn::Auto { certs: certs.to_path_buf() }),
             Some(RawTlsIn::Files(files)) => {
                 let tls = [here, &at!["tls"]].concat();
-                Some(TlsIn::Files {
+                let before = self.diagnostics.len();
+                let named = TlsIn::Files {
                     certificate: self.file(&tls, "certificate", &files.certificate),
                     key: self.file(&tls, "key", &files.key),
                     client_ca: files.client_ca.as_ref().map(|file| self.file(&tls, "client_ca", file)),
-                })
+                };
+                if before == self.diagnostics.len()
+                    && let Err(error) = tls_config(&named, listener.protocols, raw.address.0.ip())
+                {
+                    self.error(&tls, error.to_string());
+                }
+                Some(named)
             }
         };
         if let Some(protocols) = &raw.protocols {
@@ -282,6 +290,16 @@ impl Resolver<'_> {
     }
 }
 
+/// An error with its causes.
+fn chain(error: &dyn Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
 /// The listener of a configuration that names none: TLS when the upstream has it.
 fn default_listener(upstream: &UpstreamSettings, address: SocketAddr, certs: &Path) -> ListenerSettings {
     let mut config = ListenerConfig::new(address);
@@ -328,10 +346,19 @@ impl Settings {
             (Some(ca), None) => Trust::CaFile(ca.to_path_buf()),
             (None, None) => Trust::SystemRoots,
         };
-        if let Some(Err(error)) = ca.map(std::fs::File::open) {
-            wrong("--ca", format!("cannot be read: {error}"));
+        let unusable = |ca: &Path| {
+            let tls = TlsConfig { trust: Trust::CaFile(ca.to_path_buf()), client: None };
+            check_tls(&tls).err()
+        };
+        if let Some(error) = ca.and_then(unusable) {
+            wrong("--ca", chain(&error));
         }
-        let endpoint = url.parse().map_err(|error| wrong("--upstream", format!("{error}"))).ok();
+        let endpoint: Option<Endpoint> =
+            url.parse().map_err(|error| wrong("--upstream", format!("{error}"))).ok();
+        let is_clear = endpoint.as_ref().is_some_and(|endpoint| endpoint.scheme() == EndpointScheme::Http);
+        if let (true, Some(option)) = (is_clear, ca.map(|_| "--ca").or(pin.map(|_| "--pin"))) {
+            wrong(option, "goes with https://: nothing is encrypted to an http:// address".to_owned());
+        }
         let rules = rules
             .map(super::rules)
             .transpose()

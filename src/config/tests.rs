@@ -32,6 +32,12 @@ fn settings(text: &str, others: &[(&str, &str)]) -> Settings {
     load(&directory.path().join("forebay.yaml")).map_err(|list| lines(&list, directory.path())).unwrap()
 }
 
+/// A certificate and its private key, as files have them.
+fn pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["h".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 const PLAIN: &str = "api: none\nreads:\n  - {path: '/items/{id}', ttl: 5s}\n";
 
 #[test]
@@ -108,7 +114,8 @@ upstreams:
     endpoints: [https://h]
     tls: {pin: ['AA:00000000000000000000000000000000000000000000000000000000000000'], client_certificate: c.pem, client_key: k.pem}
 ";
-    let settings = settings(text, &[("plain.yaml", PLAIN), ("c.pem", ""), ("k.pem", "")]);
+    let (certificate, key) = pair();
+    let settings = settings(text, &[("plain.yaml", PLAIN), ("c.pem", &certificate), ("k.pem", &key)]);
     let [two, one] = &settings.listeners[..] else { panic!("{:?}", settings.listeners) };
     assert!(matches!(&two.config.tls, Some(TlsIn::Files { client_ca: Some(_), .. })));
     assert_eq!(
@@ -184,6 +191,9 @@ fn a_start_without_a_file_has_the_defaults() {
     let wrong = Settings::for_upstream("h", None, Some("/nonexistent"), Some(absent), None).unwrap_err();
     let wrong: Vec<&str> = wrong.iter().map(|diagnostic| diagnostic.source.as_str()).collect();
     assert_eq!(wrong, ["--ca", "--upstream", "/nonexistent"]);
+    let pin = "ab".repeat(32);
+    let wrong = Settings::for_upstream("http://h", None, None, None, Some(&pin)).unwrap_err();
+    assert!(wrong[0].to_string().contains("nothing is encrypted"), "{wrong:?}");
 }
 
 #[test]

@@ -80,6 +80,11 @@ impl TlsSettings {
     }
 }
 
+/// Reads the files that `config` names, and says what cannot be used of them.
+pub fn check(config: &TlsConfig) -> Result<(), UpstreamError> {
+    TlsSettings::load(config, Alpn::Http1Only).map(drop)
+}
+
 fn client_config(
     material: &Material,
     key: Option<PrivateKeyDer<'static>>,

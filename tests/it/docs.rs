@@ -93,43 +93,44 @@ fn with_a_pack(pack: &Value) -> String {
     format!("upstreams: {{lab: {{endpoints: [https://api.example:8006], rules: [mine.yaml, {api}]}}}}\n")
 }
 
+/// A certificate and its private key, as files have them.
+fn pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["api.example".to_owned()]).expect("a name");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 /// Makes the files that a configuration names, so that only what it says is judged.
-fn make_named_files(value: &Value, directory: &Path) {
-    const NAMES_A_FILE: [&str; 8] = [
-        "ca",
-        "certificate",
-        "key",
-        "client_ca",
-        "client_certificate",
-        "client_key",
-        "token_file",
-        "credential_file",
-    ];
+fn make_named_files(value: &Value, directory: &Path, pair: &(String, String)) {
+    let content = |key: &str| match key {
+        "ca" | "certificate" | "client_ca" | "client_certificate" => Some(&*pair.0),
+        "key" | "client_key" => Some(&*pair.1),
+        "token_file" | "credential_file" => Some("Authorization: PVEAPIToken=a@pve!b=c\n"),
+        _ => None,
+    };
     match value {
         Value::Mapping(map) => {
             for (key, value) in map {
-                match (key.as_str(), value.as_str()) {
-                    (Some(key), Some(file)) if NAMES_A_FILE.contains(&key) => {
+                match (key.as_str().and_then(content), value.as_str()) {
+                    (Some(text), Some(file)) => {
                         let path = directory.join(file);
                         assert!(path.starts_with(directory), "`{file}`: documents use relative paths");
                         fs::create_dir_all(path.parent().expect("below the directory")).expect("writable");
                         // What is a credential, is one that nobody else may read.
-                        let text = "# a token or a certificate\nAuthorization: PVEAPIToken=a@pve!b=c\n";
                         fs::write(&path, text).expect("writable");
                         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
                     }
-                    _ => make_named_files(value, directory),
+                    _ => make_named_files(value, directory, pair),
                 }
             }
         }
-        Value::Sequence(items) => items.iter().for_each(|value| make_named_files(value, directory)),
+        Value::Sequence(items) => items.iter().for_each(|value| make_named_files(value, directory, pair)),
         _ => {}
     }
 }
 
 #[test]
 fn configurations_are_accepted() {
-    let (mut wrong, mut checked) = (Vec::new(), BTreeSet::new());
+    let (mut wrong, mut checked, pair) = (Vec::new(), BTreeSet::new(), pair());
     for (path, text) in files(&[".md", ".yaml", ".yml"]) {
         let from = shown(&path);
         if from.starts_with("tests") || from.starts_with("rules") || from == "forebay.yaml" {
@@ -144,7 +145,7 @@ fn configurations_are_accepted() {
         for configuration in found {
             let directory = tempfile::tempdir().expect("a temporary directory");
             let value = serde_yaml::from_str(&configuration).expect("parsed before");
-            make_named_files(&value, directory.path());
+            make_named_files(&value, directory.path(), &pair);
             let file = directory.path().join("forebay.yaml");
             if has(&value, "upstreams") {
                 fs::write(&file, &configuration).expect("writable");

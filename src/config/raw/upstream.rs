@@ -86,6 +86,14 @@ pub struct RawTlsOut {
     pub client_key: Option<String>,
 }
 
+impl RawTlsOut {
+    /// Whether anything is said of TLS.
+    pub fn names_any(&self) -> bool {
+        let Self { ca, pin, client_certificate, client_key } = self;
+        ca.is_some() || pin.is_some() || client_certificate.is_some() || client_key.is_some()
+    }
+}
+
 /// Fingerprints of certificates, one or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pins(pub Vec<[u8; 32]>);

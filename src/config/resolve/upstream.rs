@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::Resolver;
 use super::coverage::{Scope, uncovered};
+use super::{Resolver, chain};
 use crate::config::raw::{Concurrency, Mode, Pins, RawLimit, RawLimitMatch, RawTlsOut, RawUpstream};
 use crate::config::settings::UpstreamSettings;
 use crate::dialect::Dialect;
 use crate::rules::document::{Step, at};
 use crate::rules::{Diagnostic, RuleSet, Severity};
 use crate::units::{Share, Span};
-use crate::upstream::{Endpoint, LimitConfig, LimitKey, LimitMatches, TlsConfig, Trust, UpstreamConfig};
+use crate::upstream::{
+    Endpoint, EndpointScheme, LimitConfig, LimitKey, LimitMatches, TlsConfig, Trust, UpstreamConfig,
+    check_tls,
+};
 
 /// No endpoint bears more, and a longer queue is memory without an end.
 const MOST_QUEUED: u32 = 1_000_000;
@@ -42,6 +45,13 @@ impl Resolver<'_> {
 
         let mut config = UpstreamConfig::new(name, self.endpoints(&raw.endpoints, &under("endpoints")));
         config.tls = self.tls(&raw.tls, &under("tls"));
+        let is_clear = |endpoint: &Endpoint| endpoint.scheme() == EndpointScheme::Http;
+        if raw.tls.names_any() && !config.endpoints.is_empty() && config.endpoints.iter().all(is_clear) {
+            self.error(
+                &under("tls"),
+                "the endpoints are `http://`: nothing is encrypted, and none of this is looked at",
+            );
+        }
         match raw.concurrency {
             Some(Concurrency::Fixed(calls)) => config.concurrency = calls as usize,
             Some(Concurrency::Adaptive) => config.adapt(),
@@ -159,6 +169,7 @@ impl Resolver<'_> {
     }
 
     fn tls(&mut self, raw: &RawTlsOut, here: &[Step]) -> TlsConfig {
+        let before = self.diagnostics.len();
         let trust = match (&raw.ca, &raw.pin) {
             (Some(_), Some(_)) => {
                 self.error(here, "`ca` and `pin` exclude each other");
@@ -185,7 +196,24 @@ impl Resolver<'_> {
                 None
             }
         };
+        if before == self.diagnostics.len() {
+            if let Trust::CaFile(_) = trust {
+                self.usable(here, "ca", TlsConfig { trust: trust.clone(), client: None });
+            }
+            if client.is_some() {
+                // Whom it is shown to has no part in whether it can be used.
+                let trust = Trust::Pins(vec![[0; 32]]);
+                self.usable(here, "client_certificate", TlsConfig { trust, client: client.clone() });
+            }
+        }
         TlsConfig { trust, client }
+    }
+
+    /// Reads what `tls` names, for which `key` stands.
+    fn usable(&mut self, here: &[Step], key: &str, tls: TlsConfig) {
+        if let Err(error) = check_tls(&tls) {
+            self.error(&[here, &at![key]].concat(), chain(&error));
+        }
     }
 
     fn limits(&mut self, raw: &[RawLimit], here: &[Step], rules: Option<&RuleSet>) -> Vec<LimitConfig> {

@@ -176,3 +176,34 @@ fn what_depends_on_several_files_is_checked() {
         "forebay.yaml:1:12: there are several upstreams: name under `listen` which address serves which";
     assert_eq!(mistakes(several, &[])[..1], [message]);
 }
+
+#[test]
+fn certificates_that_are_of_no_use_are_told_of_where_they_are_named() {
+    let text = "\
+listen:
+  - {address: 127.0.0.1:1, upstream: a, tls: {certificate: c.pem, key: other.pem}}
+  - {address: 127.0.0.1:2, upstream: a, tls: {certificate: none.pem, key: k.pem}}
+  - {address: 127.0.0.1:3, upstream: a, tls: {certificate: c.pem, key: k.pem, client_ca: none.pem}}
+upstreams:
+  a: {endpoints: [https://h], tls: {ca: none.pem}}
+  b: {endpoints: [https://h], tls: {client_certificate: c.pem, client_key: other.pem}}
+  c: {endpoints: [http://h], tls: {pin: 'AA:00000000000000000000000000000000000000000000000000000000000000'}}
+  d: {endpoints: [https://h, http://h], tls: {ca: c.pem}}
+";
+    let ((certificate, key), (_, other)) = (pair(), pair());
+    let files = [("c.pem", &*certificate), ("k.pem", &*key), ("other.pem", &*other), ("none.pem", "no PEM")];
+    let mut found = mistakes(text, &files);
+    found.retain(|line| !line.contains("warning: no address"));
+    let expected = [
+        "forebay.yaml:2:46: TLS settings are unusable: keys may not be consistent",
+        "forebay.yaml:3:46: cannot use none.pem: there is no certificate in it",
+        "forebay.yaml:4:46: cannot use none.pem: there is no certificate in it",
+        "forebay.yaml:6:41: none.pem: it holds no certificate",
+        "forebay.yaml:7:57: TLS settings: keys may not be consistent",
+        "forebay.yaml:8:35: the endpoints are `http://`: nothing is encrypted",
+    ];
+    for (line, expected) in found.iter().zip(expected) {
+        assert!(line.starts_with(expected), "{line}\n{expected}\n{found:#?}");
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
