@@ -83,7 +83,7 @@ pub(super) async fn run(errand: Errand, fill: Fill<Failure>, direct: Option<ones
     }
     errand.answered(&fill, head.status);
     if verdict == HeadVerdict::Alone {
-        shared.remember_uncacheable(fill.key(), at);
+        errand.pass_for_a_while(&fill);
         let body = match errand.tells(&head) {
             true => match errand.ear().observed(&errand.site, errand.telling(&fill, &head), body).await {
                 Ok(body) => body,
@@ -303,7 +303,7 @@ impl Errand {
             received += chunk.len() as u64;
             if keeping && received > shared.max_object {
                 keeping = false;
-                shared.remember_uncacheable(fill.key(), shared.clock.now());
+                self.pass_for_a_while(fill);
                 fill.stream_only();
             }
             if fill.push(chunk).is_err() {

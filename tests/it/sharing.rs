@@ -721,3 +721,21 @@ async fn a_ticket_whose_first_call_is_a_write_makes_its_user_an_actor() {
     }
     rig.finish().await;
 }
+
+/// The answer that accepts a credential is remembered for those with whom it shares from then on, too.
+#[tokio::test]
+async fn what_cannot_be_kept_is_known_right_after_the_credential_is_accepted() {
+    let rig = rig().await;
+    let gate = Gate::new();
+    let private = || Reply::numbered().field("Cache-Control", "private");
+    rig.origin().on_each(CALL, [private(), private().held(&gate)]);
+    ticket(&rig, PATH, 1).send().await;
+    // Nobody waits for one first: all are under way at once.
+    let clients: Vec<_> = (0..4).map(|_| ticket(&rig, PATH, 1).spawn()).collect();
+    rig.origin().came(CALL, 5).await;
+    gate.open();
+    for client in clients {
+        assert_eq!(got(client).await.cache(), "fwd=uri-miss; detail=uncacheable");
+    }
+    rig.finish().await;
+}

@@ -6,7 +6,7 @@ use super::Errand;
 use crate::cache::flight::Fill;
 use crate::cache::pace::Pass;
 use crate::proxy::counters::Cause;
-use crate::proxy::{Failure, forward};
+use crate::proxy::{Failure, forward, lookup};
 use crate::upstream::{EndpointChoice, EndpointId, Outgoing, Urgency};
 
 /// For whom something is fetched.
@@ -34,6 +34,18 @@ impl Errand {
     pub(super) fn troubled(&self, fill: &Fill<Failure>, status: Option<StatusCode>) {
         self.site.note_pause(status);
         fill.trouble(status);
+    }
+
+    /// The answer cannot be kept: for a while whoever asks for it goes straight to the API. A credential flies
+    /// by itself until the API has accepted it, which this very answer may have said: then it comes under the
+    /// key of all who may share.
+    pub(super) fn pass_for_a_while(&self, fill: &Fill<Failure>) {
+        let (site, read) = (&self.site, &self.read);
+        let now = site.shared.clock.now();
+        site.shared.remember_uncacheable(fill.key(), now);
+        if lookup::is_accepted(site, read.rule(site), read.credential, now) {
+            site.shared.remember_uncacheable(self.key, now);
+        }
     }
 
     /// The request.
