@@ -35,6 +35,9 @@ pub(super) fn explain(
     let Ok(method) = method.to_ascii_uppercase().parse() else {
         return unusable(format!("`{method}` is no method"));
     };
+    if !url.starts_with('/') && !url.contains("://") {
+        return unusable(format!("`{url}` is neither a URL nor a path, which starts with `/`"));
+    }
     let (rules, audit) = match the_rules(config, rules) {
         Ok(found) => found,
         Err(code) => return code,

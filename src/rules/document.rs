@@ -81,8 +81,8 @@ impl Document {
             Ok(Value::Null) => Value::Mapping(serde_yaml::Mapping::new()),
             Ok(value) => value,
             Err(error) => {
-                let place = place_of(&error);
                 let message = without_place(&error.to_string());
+                let place = repeated(text, place_of(&error), &message).unwrap_or(place_of(&error));
                 let diagnostics = vec![document.diagnostic(place, Severity::Error, message)];
                 return (document, None, diagnostics);
             }
@@ -246,6 +246,27 @@ fn place_of(error: &serde_yaml::Error) -> Place {
 fn without_place(message: &str) -> String {
     let end = message.find(" at line ").unwrap_or(message.len());
     message[..end].to_owned()
+}
+
+/// Where the key stands again that a message of the parser says is there twice, in a mapping in block style;
+/// the parser names the place of the mapping.
+fn repeated(text: &str, mapping: Place, message: &str) -> Option<Place> {
+    let key = message.split_once("duplicate entry with key \"")?.1.strip_suffix('"')?;
+    let (first, column) = (mapping.line as usize - 1, mapping.column as usize - 1);
+    let within = |line: &&str| {
+        let content = line.trim_start_matches(' ');
+        content.is_empty() || content.starts_with('#') || line.len() - content.len() >= column
+    };
+    let is_key = |line: &str| {
+        let rest = line.get(column..).and_then(|rest| rest.strip_prefix(key));
+        rest.is_some_and(|rest| rest.starts_with(':'))
+    };
+    // The first line may begin with the dash of a list.
+    let lines = (1u32..).zip(text.lines()).skip(first);
+    let mut keys = lines
+        .take_while(|(line, text)| *line == mapping.line || within(text))
+        .filter(|(_, line)| is_key(line));
+    keys.nth(1).map(|(line, _)| Place { line, column: mapping.column })
 }
 
 /// The places of the items of a block-style list under a key at the start of a line.

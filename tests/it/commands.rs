@@ -194,6 +194,9 @@ fn explain_says_which_rule_and_why() {
     assert!(json(&["--rules", "proxmox", "POST", "/nothing"], 1)["rule"].is_null());
     let absent = forebay(&["explain", "--rules", "absent.yaml", "GET", "/"], here);
     assert_eq!(code(&absent), 2);
+    let no_url = forebay(&["explain", "GET", "not a url"], here);
+    assert_eq!(code(&no_url), 2, "{}", err(&no_url));
+    assert!(err(&no_url).contains("neither a URL nor a path"), "{}", err(&no_url));
     let method = forebay(&["explain", "G T", "/"], here);
     assert_eq!(code(&method), 2);
 }

@@ -96,3 +96,16 @@ fn what_is_no_yaml_is_reported_once() {
     assert_eq!(mistakes(""), [""; 0]);
     assert_eq!(mistakes(&" ".repeat(MAX_FILE + 1)), ["f.yaml: larger than 1 MiB"]);
 }
+
+#[test]
+fn a_key_that_stands_twice_is_told_of_where_it_stands_again() {
+    let place = |text: &str| {
+        let (_, _, diagnostics) = Document::parse::<Value>("d", text);
+        diagnostics.iter().map(|diagnostic| (diagnostic.line, diagnostic.column)).collect::<Vec<_>>()
+    };
+    assert_eq!(place("a: 1\nb:\n  a: 1\n# a: 2\n\na: 2\n"), [(6, 1)]);
+    assert_eq!(place("l:\n  - a: 1\n    ab: 2\n    a: 3\n  - a: 1\n"), [(4, 5)]);
+    assert_eq!(place("l:\n  - c: 1\n    a: 2\n    a: 3\n"), [(4, 5)]);
+    // In flow style it is the mapping.
+    assert_eq!(place("x: 1\nl: {a: 1, a: 2}\n"), [(2, 4)]);
+}
